@@ -1,0 +1,312 @@
+//! Every rule of a payment, and which of them the document can say: what it can, the gateway refuses
+//! (G); the rest the function refuses on record (F).
+
+#![expect(clippy::unwrap_used, reason = "a test may stop at whatever it does not expect")]
+
+use jsonschema::Draft;
+use schema::payment::{Payment, readable_payment_id};
+use schema::refusal::Refusal;
+use serde_json::{Value, json};
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum By {
+    Gateway,
+    Function,
+}
+use By::{Function as F, Gateway as G};
+
+const UUID: &str = "must be a lower-case UUID";
+const STRING: &str = "must be a string";
+const AMOUNT: &str = "must be a decimal string greater than zero, with at most 13 digits before \
+                      the point and 5 after it";
+const TEXT_256: &str = "must be 1 to 256 characters without control characters";
+const TEXT_350: &str = "must be 1 to 350 characters without control characters";
+const TEXT_140: &str = "must be 1 to 140 characters without control characters";
+const TEXT_35: &str = "must be 1 to 35 characters without control characters";
+const CURRENCY: &str = "must be an ISO 4217 currency code";
+const DECIMALS: &str = "must not have more decimals than its currency";
+const DATE: &str = "must be a date of the calendar, YYYY-MM-DD";
+const IBAN: &str = "must be an IBAN with correct check digits";
+const SCHEME: &str = "must be one of the Open Banking schemes";
+
+fn full() -> Value {
+    serde_json::from_str(include_str!("../../tests/fixtures/payment-v1.json")).unwrap()
+}
+
+/// A full payment with one property replaced (by a JSON pointer), or removed when `value` is `None`.
+fn with(pointer: &str, value: Option<Value>) -> Value {
+    let mut body = full();
+    let (parent, name) = pointer.rsplit_once('/').unwrap();
+    let parent = body.pointer_mut(parent).unwrap();
+    match (parent, value) {
+        (Value::Array(items), value) => items[name.parse::<usize>().unwrap()] = value.unwrap(),
+        (parent, Some(value)) => parent[name] = value,
+        (parent, None) => drop(parent.as_object_mut().unwrap().remove(name)),
+    }
+    body
+}
+
+fn document_accepts(body: &Value) -> bool {
+    let document: Value = yaml_serde::from_str(schema::document::TEXT).unwrap();
+    let mut root = json!({ "$ref": "#/components/schemas/Payment" });
+    root["components"] = document["components"].clone();
+    jsonschema::options().with_draft(Draft::Draft4).build(&root).unwrap().is_valid(body)
+}
+
+fn check(pointer: &str, value: Option<Value>, by: By, rule: &str) {
+    let body = with(pointer, value);
+    let text = body.to_string();
+    let field = pointer[1..].replace("/0", "[0]").replace('/', ".");
+    match Payment::parse(&text) {
+        Err(Refusal::Invalid { field: at, rule: given }) => {
+            assert_eq!((at.as_str(), given), (field.as_str(), rule), "{pointer}: {text}");
+        }
+        other => panic!("{pointer}: {text}: {other:?}"),
+    }
+    assert_eq!(document_accepts(&body), by == F, "{pointer}: {text}");
+}
+
+#[test]
+fn every_fixture_is_a_payment() {
+    for (text, known) in [
+        (include_str!("../../tests/fixtures/payment-v1.json"), true),
+        (include_str!("../../tests/fixtures/payment-minimal-v1.json"), true),
+        (include_str!("../../tests/fixtures/payment-from-newer-gateway.json"), false),
+    ] {
+        let payment = Payment::parse(text).unwrap();
+        let sent: Value = serde_json::from_str(text).unwrap();
+        assert_eq!(payment.body().len(), sent.as_object().unwrap().len());
+        assert_eq!(payment.payment_id().as_str(), sent["paymentId"]);
+        assert_eq!(document_accepts(&sent), known);
+    }
+}
+
+#[test]
+fn each_required_property_is_required_and_named() {
+    for name in ["paymentId", "userId", "amount", "currency", "description"] {
+        let pointer = format!("/{name}");
+        check(&pointer, None, G, "is required");
+        for value in [json!(null), json!(1), json!(1.5), json!(true), json!([]), json!({})] {
+            check(&pointer, Some(value), G, STRING);
+        }
+    }
+    check("/creditorAccount/schemeName", None, G, "is required");
+    check("/creditorAccount/identification", None, G, "is required");
+}
+
+#[test]
+fn optional_properties_are_never_null_and_have_their_types() {
+    for name in ["endToEndIdentification", "instructionIdentification", "requestedExecutionDate"] {
+        check(&format!("/{name}"), Some(json!(null)), G, STRING);
+        check(&format!("/{name}"), Some(json!(35)), G, STRING);
+    }
+    for name in ["creditorAccount", "debtorAccount", "remittanceInformation"] {
+        check(&format!("/{name}"), Some(json!(null)), G, "must be an object");
+        check(&format!("/{name}"), Some(json!([])), G, "must be an object");
+    }
+    check("/creditorAccount/name", Some(json!(null)), G, STRING);
+    check("/remittanceInformation/unstructured", Some(json!("x")), G, "must be a list");
+    check("/remittanceInformation/unstructured/0", Some(json!(7)), G, STRING);
+}
+
+#[test]
+fn ids_are_lower_case_uuids() {
+    let id = "0b9f6a1e-6c1d-4a57-9f0e-2f6d3c1b8a90";
+    for name in ["/paymentId", "/userId"] {
+        for text in [
+            "",
+            " ",
+            "x",
+            &id.to_uppercase(),
+            &id[1..],
+            &format!("{id}\n"),
+            &format!("{id} "),
+            &format!(" {id}"),
+            &format!("{{{id}}}"),
+            &id.replace('-', ""),
+            &format!("{id}0"),
+        ] {
+            check(name, Some(json!(text)), G, UUID);
+        }
+    }
+    for nibble in ["0", "9", "f"] {
+        check("/paymentId", Some(json!(id.replace("4a57", &format!("{nibble}a57")))), G, UUID);
+    }
+    check("/paymentId", Some(json!(id.replace("9f0e", "cf0e"))), G, UUID);
+}
+
+#[test]
+fn amounts_are_decimal_strings_greater_than_zero() {
+    for text in [
+        "",
+        " 1",
+        "1 ",
+        "1\n",
+        "-1",
+        "+1",
+        "1e3",
+        "007",
+        "00",
+        ".5",
+        "1.",
+        "1,5",
+        "1.123456",
+        "12345678901234",
+        "٣",
+        "１",
+        "0x10",
+        "NaN",
+        "1_000",
+    ] {
+        check("/amount", Some(json!(text)), G, AMOUNT);
+    }
+    for text in ["0", "0.0", "0.00", "0.00000"] {
+        check("/amount", Some(json!(text)), F, AMOUNT);
+    }
+    check("/amount", Some(json!("1.005")), F, DECIMALS);
+}
+
+#[test]
+fn amounts_have_the_decimals_of_their_currency() {
+    let minor = |currency: &str, amount: &str| {
+        let mut body = with("/amount", Some(json!(amount)));
+        body["currency"] = json!(currency);
+        Payment::parse(&body.to_string()).map(|payment| payment.amount_minor())
+    };
+    for (currency, amount, expected) in [
+        ("GBP", "10.5", 1_050),
+        ("GBP", "10.50", 1_050),
+        ("GBP", "0.01", 1),
+        ("JPY", "500", 500),
+        ("KWD", "1.234", 1_234),
+        ("CLF", "1.2345", 12_345),
+        ("CLF", "9999999999999.9999", 99_999_999_999_999_999),
+    ] {
+        assert_eq!(minor(currency, amount).unwrap(), expected, "{currency} {amount}");
+    }
+    for (currency, amount) in [("JPY", "1.5"), ("JPY", "1.0"), ("GBP", "1.000"), ("KWD", "1.2345")]
+    {
+        let refused = minor(currency, amount).unwrap_err();
+        assert_eq!(refused, Refusal::Invalid { field: "amount".to_owned(), rule: DECIMALS });
+    }
+}
+
+#[test]
+fn currencies_are_those_of_iso_4217_with_minor_units() {
+    for text in ["gbp", "GB", "GBPP", "", "£", "GBP\n"] {
+        check("/currency", Some(json!(text)), G, CURRENCY);
+    }
+    for text in ["ZZZ", "XXX", "XAU", "XTS"] {
+        check("/currency", Some(json!(text)), F, CURRENCY);
+    }
+}
+
+#[test]
+fn texts_have_bounds_and_no_control_characters() {
+    for (pointer, max, rule) in [
+        ("/description", 256, TEXT_256),
+        ("/creditorAccount/identification", 256, TEXT_256),
+        ("/creditorAccount/name", 350, TEXT_350),
+        ("/endToEndIdentification", 35, TEXT_35),
+        ("/instructionIdentification", 35, TEXT_35),
+        ("/remittanceInformation/reference", 35, TEXT_35),
+        ("/remittanceInformation/unstructured/0", 140, TEXT_140),
+    ] {
+        check(pointer, Some(json!("")), G, rule);
+        check(pointer, Some(json!("é".repeat(max + 1))), G, rule);
+        for character in ['\0', '\u{1f}', '\u{7f}', '\u{85}', '\u{fffe}', '\u{ffff}'] {
+            check(pointer, Some(json!(format!("a{character}b"))), G, rule);
+        }
+        if pointer != "/creditorAccount/identification" {
+            for text in ["🚀".repeat(max), "a\tb\nc\r\n".to_owned(), "שלום & O'Brien".to_owned()]
+            {
+                let body = with(pointer, Some(json!(text)));
+                assert!(Payment::parse(&body.to_string()).is_ok(), "{pointer} {text}");
+                assert!(document_accepts(&body), "{pointer} {text}");
+            }
+        }
+    }
+}
+
+#[test]
+fn accounts_name_a_scheme_and_ibans_have_their_check_digits() {
+    for text in ["", "IBAN", "uk.obie.iban"] {
+        check("/creditorAccount/schemeName", Some(json!(text)), G, SCHEME);
+    }
+    for text in [
+        "GB34BUKB20201555555555",
+        "GB33 BUKB 2020 1555 5555 55",
+        "gb33bukb20201555555555",
+        "GB33",
+        "x",
+    ] {
+        check("/creditorAccount/identification", Some(json!(text)), F, IBAN);
+    }
+    let other_scheme = with("/debtorAccount/identification", Some(json!("any text")));
+    assert!(Payment::parse(&other_scheme.to_string()).is_ok());
+}
+
+#[test]
+fn dates_exist() {
+    for text in ["2026-13-01", "2026-00-10", "2026-1-1", "24-12-2026", "2026-12-24T00:00:00Z", ""] {
+        check("/requestedExecutionDate", Some(json!(text)), G, DATE);
+    }
+    for text in ["2026-02-29", "2026-04-31"] {
+        check("/requestedExecutionDate", Some(json!(text)), F, DATE);
+    }
+}
+
+#[test]
+fn unknown_properties_are_refused_by_the_gateway_and_kept_by_the_function() {
+    for pointer in ["/new", "/creditorAccount/new", "/remittanceInformation/new"] {
+        let body = with(pointer, Some(json!({ "any": [1, null, "\u{0}"] })));
+        assert!(!document_accepts(&body), "{pointer}");
+        assert!(Payment::parse(&body.to_string()).is_ok(), "{pointer}");
+    }
+    let reserved = "is reserved: names must not start with an underscore";
+    check("/_storedAt", Some(json!("2026-01-01")), G, reserved);
+    let digits = "must be a number of at most 38 significant digits between 1E-130 and 1E+126";
+    let body = full().to_string().replacen('{', r#"{"new":1e400,"#, 1);
+    let refused = Payment::parse(&body).unwrap_err();
+    assert_eq!(refused, Refusal::Invalid { field: "new".to_owned(), rule: digits });
+}
+
+#[test]
+fn what_no_item_could_hold_is_refused() {
+    let check = |property: String, rule: &str| {
+        let body = full().to_string().replacen('{', &format!("{{{property},"), 1);
+        match Payment::parse(&body) {
+            Err(Refusal::Malformed { rule: given }) => assert_eq!(given, rule),
+            other => panic!("{other:?}"),
+        }
+    };
+    let size = "must not take more than 396 KiB when stored";
+    check(format!(r#""big":"{}""#, "x".repeat(400 * 1024)), size);
+    check(format!(r#""big":[{}0]"#, "[],".repeat(120_000)), size);
+    let names = "must have names of 1 to 255 bytes";
+    check(r#""":1"#.to_owned(), names);
+    check(r#""new":[{"":1}]"#.to_owned(), names);
+    check(format!(r#""{}":1"#, "n".repeat(256)), names);
+}
+
+#[test]
+fn a_payment_id_is_read_from_a_body_that_is_no_payment() {
+    let id = |body: &str| readable_payment_id(body).map(|id| id.as_str().to_owned());
+    let body = with("/amount", None);
+    assert_eq!(id(&body.to_string()).as_deref(), body["paymentId"].as_str());
+    for body in ["", "[]", "{}", r#"{"paymentId":7}"#, r#"{"paymentId":"x"}"#] {
+        assert_eq!(id(body), None, "{body}");
+    }
+}
+
+#[test]
+fn neither_a_refusal_nor_a_payment_prints_a_value() {
+    let secret = "canary-4c0ffee";
+    let body = with("/description", Some(json!(secret)));
+    let payment = Payment::parse(&body.to_string()).unwrap();
+    assert!(!format!("{payment:?}").contains(secret), "{payment:?}");
+    for pointer in ["/paymentId", "/amount", "/currency", "/creditorAccount/schemeName"] {
+        let refusal = Payment::parse(&with(pointer, Some(json!(secret))).to_string()).unwrap_err();
+        assert!(!format!("{refusal} {refusal:?}").contains(secret), "{refusal}");
+    }
+}
