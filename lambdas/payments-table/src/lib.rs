@@ -1,1 +1,22 @@
-//! .
+//! The tables, and the only room that knows DynamoDB: what an item is, how it is written once and
+//! never overwritten, and whether an error is worth another try.
+//!
+//! - [`PaymentsTable`]: the writes.
+//! - [`item`]: payments as items, and back.
+//! - [`record`]: refused and held payments as items.
+//! - [`failure`]: what went wrong, and whether it may pass. **A new SDK error** goes here.
+//! - [`connection`], [`environment`]: how a function reaches AWS and reads its configuration.
+//!
+//! Nothing here decides what becomes of a payment, updates an item, or deletes one.
+
+pub mod connection;
+pub mod environment;
+pub mod failure;
+pub mod item;
+pub mod record;
+mod table;
+
+pub use failure::Failure;
+pub use item::{StoredPayment, Submission};
+pub use record::{Kind, Record};
+pub use table::{PaymentsTable, Put};

@@ -1,0 +1,83 @@
+//! How a function reaches AWS: configuration by hand from the variables that Lambda sets, because the
+//! SDK's loader would try profiles, metadata services and web identities first.
+
+use std::time::Duration;
+
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_sdk_dynamodb::config::{BehaviorVersion, Region};
+use aws_smithy_http_client::Builder;
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use aws_smithy_types::retry::RetryConfig;
+use aws_smithy_types::timeout::TimeoutConfig;
+use aws_types::SdkConfig;
+
+use crate::environment::{BadVariable, Environment};
+
+/// Time to connect. A healthy endpoint of the same region answers in milliseconds.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Time for one attempt.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Attempts of one call, with the SDK's jittered backoff between them.
+const ATTEMPTS_MAX: u32 = 3;
+
+/// Idle connections kept. Fewer than the concurrency doubles the CPU time per message, because
+/// connections are then made anew.
+const IDLE_CONNECTIONS_MAX: usize = 512;
+
+/// The configuration shared by all clients of a function. `operation_timeout` bounds one call with all
+/// its attempts.
+///
+/// # Errors
+/// A variable that Lambda always sets is missing.
+pub fn sdk_config(
+    environment: &impl Environment,
+    operation_timeout: Duration,
+) -> Result<SdkConfig, BadVariable> {
+    let credentials = Credentials::from_keys(
+        environment.text("AWS_ACCESS_KEY_ID")?,
+        environment.text("AWS_SECRET_ACCESS_KEY")?,
+        environment.value("AWS_SESSION_TOKEN"),
+    );
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .operation_attempt_timeout(ATTEMPT_TIMEOUT)
+        .operation_timeout(operation_timeout)
+        .build();
+    Ok(SdkConfig::builder()
+        .behavior_version(BehaviorVersion::v2026_01_12())
+        .region(Region::new(environment.text("AWS_REGION")?))
+        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .http_client(http_client())
+        .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS_MAX))
+        .timeout_config(timeouts)
+        .sleep_impl(aws_smithy_async::rt::sleep::SharedAsyncSleep::new(
+            aws_smithy_async::rt::sleep::TokioSleep::new(),
+        ))
+        .time_source(aws_smithy_async::time::SystemTimeSource::new())
+        .build())
+}
+
+/// A client of DynamoDB; `AWS_ENDPOINT_URL_DYNAMODB` sends it elsewhere.
+#[must_use]
+pub fn dynamodb(config: &SdkConfig, environment: &impl Environment) -> aws_sdk_dynamodb::Client {
+    let mut builder = aws_sdk_dynamodb::config::Builder::from(config);
+    builder.set_endpoint_url(environment.value("AWS_ENDPOINT_URL_DYNAMODB"));
+    aws_sdk_dynamodb::Client::from_conf(builder.build())
+}
+
+#[cfg(feature = "tls")]
+fn http_client() -> SharedHttpClient {
+    use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+    Builder::new()
+        .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
+        .tls_provider(Provider::Rustls(CryptoMode::Ring))
+        .build_https()
+}
+
+#[cfg(not(feature = "tls"))]
+fn http_client() -> SharedHttpClient {
+    Builder::new().pool_max_idle_per_host(IDLE_CONNECTIONS_MAX).build_http()
+}

@@ -1,0 +1,252 @@
+//! What went wrong at a table, and whether the same request may succeed later.
+
+use std::fmt;
+
+use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
+use aws_smithy_runtime_api::http::Response;
+use schema::envelope::DeadReason;
+
+/// What was attempted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    /// Storing a payment.
+    PutPayment,
+    /// Reading the stored payment that a put returned.
+    ReadPayment,
+    /// Recording a refused or held payment.
+    RecordRefusal,
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Operation::PutPayment => "put payment",
+            Operation::ReadPayment => "read payment",
+            Operation::RecordRefusal => "record refusal",
+        })
+    }
+}
+
+/// A failed operation. Neither form of it repeats what the service said: that may quote an item.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{operation}: {}{}", reason.name(), code.as_deref().map(|code| format!(" ({code})")).unwrap_or_default())]
+pub struct Failure {
+    /// What was attempted.
+    pub operation: Operation,
+    /// The kind of error.
+    pub reason: DeadReason,
+    /// The service's name for it, for our logs.
+    pub code: Option<String>,
+}
+
+impl Failure {
+    /// Whether the same request may succeed later: when load falls, a service recovers, or an operator
+    /// mends a permission, a table, an item or a bad release while messages wait.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        match self.reason {
+            DeadReason::Throttled
+            | DeadReason::Unavailable
+            | DeadReason::TimedOut
+            | DeadReason::AccessDenied
+            | DeadReason::TableNotFound
+            | DeadReason::RequestRejected
+            | DeadReason::ItemUnreadable
+            | DeadReason::UnknownError
+            | DeadReason::DeadlineExceeded
+            | DeadReason::Panicked => true,
+            DeadReason::CollectionFull | DeadReason::Unverified => false,
+        }
+    }
+
+    pub(crate) fn unreadable(what: &str) -> Failure {
+        Failure {
+            operation: Operation::ReadPayment,
+            reason: DeadReason::ItemUnreadable,
+            code: Some(what.to_owned()),
+        }
+    }
+
+    pub(crate) fn of<E: ProvideErrorMetadata>(
+        operation: Operation,
+        error: &SdkError<E, Response>,
+    ) -> Failure {
+        Failure { operation, reason: reason_of(error), code: error.code().map(str::to_owned) }
+    }
+}
+
+/// The one place that knows the SDK's errors.
+fn reason_of<E: ProvideErrorMetadata>(error: &SdkError<E, Response>) -> DeadReason {
+    match error {
+        SdkError::TimeoutError(_) => DeadReason::TimedOut,
+        SdkError::DispatchFailure(failure) if failure.is_timeout() => DeadReason::TimedOut,
+        SdkError::DispatchFailure(_) | SdkError::ResponseError(_) => DeadReason::Unavailable,
+        SdkError::ServiceError(answer) => {
+            reason_of_code(answer.err().code(), answer.raw().status().as_u16())
+        }
+        SdkError::ConstructionFailure(_) => DeadReason::RequestRejected,
+        _ => DeadReason::UnknownError,
+    }
+}
+
+/// By the error codes of the DynamoDB API reference ("PutItem" and "Common Errors"), of KMS behind it,
+/// and of request signing.
+fn reason_of_code(code: Option<&str>, status: u16) -> DeadReason {
+    match code.unwrap_or_default() {
+        "ProvisionedThroughputExceededException"
+        | "RequestLimitExceeded"
+        | "ReplicatedWriteConflictException"
+        | "Throttling"
+        | "ThrottlingException"
+        | "TransactionConflictException"
+        | "KMSThrottlingException"
+        | "LimitExceededException" => DeadReason::Throttled,
+        "InternalFailure"
+        | "InternalServerError"
+        | "KMSInternalException"
+        | "RequestTimeout"
+        | "RequestTimeoutException"
+        | "ServiceUnavailable"
+        | "ServiceUnavailableException" => DeadReason::Unavailable,
+        "AccessDenied"
+        | "AccessDeniedException"
+        | "ExpiredToken"
+        | "ExpiredTokenException"
+        | "IncompleteSignature"
+        | "IncompleteSignatureException"
+        | "InvalidClientTokenId"
+        | "InvalidSignatureException"
+        | "KMSAccessDeniedException"
+        | "KMSDisabledException"
+        | "KMSInvalidStateException"
+        | "KMSNotFoundException"
+        | "MissingAuthenticationToken"
+        | "MissingAuthenticationTokenException"
+        | "NotAuthorized"
+        | "OptInRequired"
+        | "RequestExpired"
+        | "UnrecognizedClientException" => DeadReason::AccessDenied,
+        "ResourceNotFoundException" => DeadReason::TableNotFound,
+        "InvalidEndpointException"
+        | "MalformedQueryString"
+        | "SerializationException"
+        | "UnknownOperationException"
+        | "ValidationError"
+        | "ValidationException" => DeadReason::RequestRejected,
+        "ItemCollectionSizeLimitExceededException" => DeadReason::CollectionFull,
+        _ if status == 429 => DeadReason::Throttled,
+        _ if status >= 500 => DeadReason::Unavailable,
+        _ => DeadReason::UnknownError,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aws_sdk_dynamodb::operation::put_item::PutItemError;
+    use aws_sdk_dynamodb::types::error;
+    use aws_smithy_runtime_api::client::result::ConnectorError;
+    use aws_smithy_runtime_api::http::StatusCode;
+    use aws_smithy_types::body::SdkBody;
+    use aws_smithy_types::error::ErrorMetadata;
+
+    type PutError = SdkError<PutItemError, Response>;
+
+    fn answer(status: u16) -> Response {
+        Response::new(StatusCode::try_from(status).unwrap(), SdkBody::empty())
+    }
+
+    fn check(error: &PutError, reason: DeadReason, may_pass: bool) {
+        let failure = Failure::of(Operation::PutPayment, error);
+        assert_eq!((failure.reason, failure.may_pass()), (reason, may_pass), "{error:?}");
+    }
+
+    #[test]
+    fn errors_without_an_answer_may_pass() {
+        let io = || ConnectorError::io("cut".into());
+        for (error, reason) in [
+            (PutError::timeout_error("slow"), DeadReason::TimedOut),
+            (
+                PutError::dispatch_failure(ConnectorError::timeout("slow".into())),
+                DeadReason::TimedOut,
+            ),
+            (PutError::dispatch_failure(io()), DeadReason::Unavailable),
+            (
+                PutError::dispatch_failure(ConnectorError::user("no credentials".into())),
+                DeadReason::Unavailable,
+            ),
+            (PutError::response_error("half an answer", answer(200)), DeadReason::Unavailable),
+            (PutError::construction_failure("no region"), DeadReason::RequestRejected),
+        ] {
+            check(&error, reason, true);
+        }
+    }
+
+    #[test]
+    fn modelled_errors_are_classified() {
+        macro_rules! modelled {
+            ($name:ident) => {
+                PutItemError::$name(
+                    error::$name::builder()
+                        .meta(ErrorMetadata::builder().code(stringify!($name)).build())
+                        .build(),
+                )
+            };
+        }
+        use DeadReason::{RequestRejected, TableNotFound, Throttled, Unavailable};
+        for (error, reason) in [
+            (modelled!(InternalServerError), Unavailable),
+            (modelled!(InvalidEndpointException), RequestRejected),
+            (modelled!(ProvisionedThroughputExceededException), Throttled),
+            (modelled!(ReplicatedWriteConflictException), Throttled),
+            (modelled!(RequestLimitExceeded), Throttled),
+            (modelled!(ResourceNotFoundException), TableNotFound),
+            (modelled!(ThrottlingException), Throttled),
+            (modelled!(TransactionConflictException), Throttled),
+        ] {
+            check(&PutError::service_error(error, answer(400)), reason, true);
+        }
+        let full = modelled!(ItemCollectionSizeLimitExceededException);
+        check(&PutError::service_error(full, answer(400)), DeadReason::CollectionFull, false);
+    }
+
+    #[test]
+    fn errors_by_code_and_status_are_classified() {
+        use DeadReason::{AccessDenied, RequestRejected, Throttled, Unavailable, UnknownError};
+        for (code, status, reason) in [
+            (Some("AccessDeniedException"), 400, AccessDenied),
+            (Some("UnrecognizedClientException"), 400, AccessDenied),
+            (Some("ExpiredTokenException"), 400, AccessDenied),
+            (Some("InvalidSignatureException"), 400, AccessDenied),
+            (Some("KMSAccessDeniedException"), 400, AccessDenied),
+            (Some("KMSThrottlingException"), 400, Throttled),
+            (Some("KMSInternalException"), 500, Unavailable),
+            (Some("ValidationException"), 400, RequestRejected),
+            (Some("SerializationException"), 400, RequestRejected),
+            (Some("ServiceUnavailable"), 503, Unavailable),
+            (Some("SomethingNew"), 500, Unavailable),
+            (Some("SomethingNew"), 429, Throttled),
+            (Some("SomethingNew"), 400, UnknownError),
+            (None, 503, Unavailable),
+            (None, 418, UnknownError),
+        ] {
+            let metadata = ErrorMetadata::builder();
+            let metadata = match code {
+                Some(code) => metadata.code(code),
+                None => metadata,
+            };
+            let error = PutItemError::generic(metadata.build());
+            check(&PutError::service_error(error, answer(status)), reason, true);
+        }
+    }
+
+    #[test]
+    fn a_failure_names_the_code_and_never_the_message() {
+        let metadata = ErrorMetadata::builder().code("NewException").message("canary").build();
+        let error = PutItemError::generic(metadata);
+        let failure =
+            Failure::of(Operation::PutPayment, &PutError::service_error(error, answer(400)));
+        assert_eq!(failure.to_string(), "put payment: unknown_error (NewException)");
+        assert!(!format!("{failure:?}").contains("canary"));
+    }
+}
