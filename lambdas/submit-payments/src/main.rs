@@ -1,2 +1,8 @@
-//! .
-fn main() {}
+//! The deployed function: see the library.
+
+use payments_table::environment::Process;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> anyhow::Result<()> {
+    submit_payments::run(&Process).await
+}

@@ -1,0 +1,183 @@
+//! Doing what is to be done with a record. Every effect is durable before the outcome says so.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::Duration;
+
+use payments_table::record::Because;
+use payments_table::{Failure, Kind, Put};
+use schema::envelope::{DeadLetter, DeadReason};
+use schema::payment::{Payment, readable_payment_id};
+use schema::refusal::Refusal;
+use schema::timestamp::rfc3339;
+
+use crate::batch::Invocation;
+use crate::config::Config;
+use crate::edges::Edges;
+use crate::outcome::Outcome;
+use crate::record::{Plan, Record};
+
+/// The longest delay before a retry.
+const RETRY_DELAY_MAX: Duration = Duration::from_secs(15 * 60);
+
+/// Each delay is so many times the one before.
+const RETRY_DELAY_FACTOR: u32 = 4;
+
+/// Why a record is not done: what it is retried for, and died of when it was its last receive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unfinished {
+    /// The reason.
+    pub reason: DeadReason,
+    /// What failed, in words.
+    pub detail: String,
+    /// Whether another try may help.
+    pub may_pass: bool,
+}
+
+impl From<Failure> for Unfinished {
+    fn from(failure: Failure) -> Self {
+        Unfinished {
+            reason: failure.reason,
+            may_pass: failure.may_pass(),
+            detail: failure.to_string(),
+        }
+    }
+}
+
+/// Carries out a record's plan.
+///
+/// # Errors
+/// What kept the outcome from becoming durable; [`give_up`] decides what then becomes of the record.
+pub async fn carry_out(
+    edges: &impl Edges,
+    invocation: &Invocation,
+    record: &Record,
+) -> Result<Outcome, Unfinished> {
+    match record.plan() {
+        Plan::Put(payment) => put(edges, invocation, record, &payment).await,
+        Plan::Refuse(refusal) => refuse(edges, invocation, record, refusal).await,
+        Plan::Unverified => Err(Unfinished {
+            reason: DeadReason::Unverified,
+            detail: "no verified subject on the message".to_owned(),
+            may_pass: false,
+        }),
+    }
+}
+
+async fn put(
+    edges: &impl Edges,
+    invocation: &Invocation,
+    record: &Record,
+    payment: &Payment,
+) -> Result<Outcome, Unfinished> {
+    let stored = edges.put_payment(payment, &record.submission, invocation.now_ms()).await?;
+    let outcome = match stored {
+        Put::Stored => Outcome::Stored,
+        Put::Exists(stored) => record.beside(payment, &stored),
+    };
+    match outcome {
+        Outcome::Refused(refusal) => refuse(edges, invocation, record, refusal).await,
+        Outcome::Stored | Outcome::Duplicate | Outcome::Dead(_) | Outcome::Retry(_) => Ok(outcome),
+    }
+}
+
+async fn refuse(
+    edges: &impl Edges,
+    invocation: &Invocation,
+    record: &Record,
+    refusal: Refusal,
+) -> Result<Outcome, Unfinished> {
+    let because = Because {
+        kind: Kind::Refused,
+        reason: refusal.reason(),
+        message: refusal.to_string(),
+        fields: refusal.fields(),
+    };
+    match on_record(invocation, record, because) {
+        Some(entry) => edges.record(&entry).await?,
+        None => unreachable!("a plan to refuse needs a verified subject"),
+    }
+    Ok(Outcome::Refused(refusal))
+}
+
+/// What becomes of a record that is not done: another delivery after a delay, or, when that cannot help
+/// or this was the last permitted receive, the dead-letter queue.
+pub async fn give_up(
+    config: &Config,
+    edges: &impl Edges,
+    invocation: &Invocation,
+    record: &Record,
+    unfinished: Unfinished,
+) -> Outcome {
+    let reason = unfinished.reason;
+    if unfinished.may_pass && record.receive_count < config.receive_count_max {
+        let delay = retry_delay(config, record);
+        if let Err(failure) = edges.postpone(record, delay).await {
+            // The message then waits for its whole visibility timeout instead.
+            tracing::warn!(messageId = record.message_id, %failure, "retry not postponed");
+        }
+        return Outcome::Retry(reason);
+    }
+    let dead_letter = dead_letter(invocation, record, &unfinished);
+    if let Err(failure) = edges.send_dead_letter(record, &dead_letter).await {
+        // The queue delivers it again, or moves it to the dead-letter queue itself.
+        tracing::error!(messageId = record.message_id, %failure, "dead letter not sent");
+        return Outcome::Retry(reason);
+    }
+    let because = Because {
+        kind: Kind::Held,
+        reason: reason.name(),
+        message: "held for an operator".to_owned(),
+        fields: Vec::new(),
+    };
+    if let Some(entry) = on_record(invocation, record, because)
+        && let Err(failure) = edges.record(&entry).await
+    {
+        // The dead letter is what counts; the record only tells the client.
+        tracing::warn!(messageId = record.message_id, %failure, "held record not written");
+    }
+    Outcome::Dead(reason)
+}
+
+/// The delay before the next delivery: 1, 4, 16 … times the first, at most 15 minutes, of which up to a
+/// fifth is taken off so that a batch that failed together does not return together. Derived from the
+/// message and its receive count, so that a run can be repeated.
+fn retry_delay(config: &Config, record: &Record) -> Duration {
+    let retries = record.receive_count.saturating_sub(1);
+    let factor = RETRY_DELAY_FACTOR.saturating_pow(retries);
+    let delay = config.retry_delay.saturating_mul(factor).min(RETRY_DELAY_MAX);
+    let mut hasher = DefaultHasher::new();
+    (&record.message_id, record.receive_count).hash(&mut hasher);
+    let off = u32::try_from(hasher.finish() % 200).unwrap_or_default();
+    delay - delay * off / 1000
+}
+
+fn dead_letter(invocation: &Invocation, record: &Record, unfinished: &Unfinished) -> DeadLetter {
+    let before = record.envelope.dead_letter.as_ref();
+    DeadLetter {
+        reason: unfinished.reason,
+        detail: unfinished.detail.clone(),
+        original_message_id: record.submission.message_id.clone(),
+        receive_count: record.receive_count,
+        function_version: invocation.function_version.clone(),
+        at: rfc3339(invocation.now_ms()),
+        redrive_count: before.map_or(0, |dead_letter| dead_letter.redrive_count),
+    }
+}
+
+/// The entry for the refusals table; `None` when nobody vouches for the user.
+fn on_record(
+    invocation: &Invocation,
+    record: &Record,
+    because: Because,
+) -> Option<payments_table::Record> {
+    let sub = record.envelope.sub.as_deref()?;
+    let payment_id = readable_payment_id(&record.body);
+    Some(payments_table::Record::new(
+        sub,
+        payment_id.as_ref().map(schema::text::PaymentId::as_str),
+        &record.submission,
+        &record.body,
+        because,
+        invocation.now_ms(),
+    ))
+}

@@ -1,0 +1,501 @@
+//! Every outcome of a record, its durable effects and its acknowledgement, against a table and queues
+//! that fail as they are told.
+
+#![expect(clippy::unwrap_used, reason = "a test may stop at whatever it does not expect")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use aws_lambda_events::sqs::SqsEvent;
+use payments_table::failure::Operation;
+use payments_table::{Failure, Kind, Put, StoredPayment, Submission};
+use schema::envelope::{DeadLetter, DeadReason};
+use schema::payment::Payment;
+use schema::refusal::Refusal;
+use serde_json::{Value, json};
+use submit_payments::batch::{self, Invocation, MissingMessageId, Report};
+use submit_payments::config::Config;
+use submit_payments::edges::{Edges, QueueFailure};
+use submit_payments::outcome::Outcome;
+use submit_payments::record::Record;
+
+const USER: &str = "5f2c8d34-1b7e-4e0a-8c55-90d1e2f3a4b5";
+const OTHER_USER: &str = "6f2c8d34-1b7e-4e0a-8c55-90d1e2f3a4b5";
+const NOW_MS: i64 = 1_790_000_000_000;
+const LEFT: Duration = Duration::from_secs(15);
+
+/// A table and queues in memory.
+#[derive(Default)]
+struct World {
+    payments: Mutex<BTreeMap<(String, String), StoredPayment>>,
+    records: Mutex<Vec<payments_table::Record>>,
+    dead_letters: Mutex<Vec<(String, DeadLetter)>>,
+    postponed: Mutex<Vec<(String, Duration)>>,
+    in_flight: AtomicUsize,
+    in_flight_max: AtomicUsize,
+    faults: Faults,
+}
+
+/// What fails.
+#[derive(Default)]
+struct Faults {
+    put: Option<DeadReason>,
+    put_takes: Duration,
+    put_panics_for: Option<String>,
+    reply_is_lost: bool,
+    record: bool,
+    dead_letter: bool,
+    dead_letter_panics: bool,
+    postpone: bool,
+}
+
+impl Edges for World {
+    async fn put_payment(
+        &self,
+        payment: &Payment,
+        submission: &Submission,
+        _: i64,
+    ) -> Result<Put, Failure> {
+        let now = self.in_flight.fetch_add(1, Ordering::SeqCst) + 1;
+        self.in_flight_max.fetch_max(now, Ordering::SeqCst);
+        tokio::time::sleep(self.faults.put_takes).await;
+        self.in_flight.fetch_sub(1, Ordering::SeqCst);
+        let id = payment.payment_id().as_str();
+        assert!(self.faults.put_panics_for.as_deref() != Some(id), "told to panic");
+        if let Some(reason) = self.faults.put {
+            return Err(failure(Operation::PutPayment, reason));
+        }
+        let key = (id.to_owned(), payment.user_id().as_str().to_owned());
+        let mut payments = self.payments.lock().unwrap();
+        if let Some(stored) = payments.get(&key) {
+            return Ok(Put::Exists(stored.clone()));
+        }
+        let request_id = submission.request_id.clone();
+        payments.insert(key, StoredPayment { request_id, body: payment.body().clone() });
+        match self.faults.reply_is_lost {
+            true => Err(failure(Operation::PutPayment, DeadReason::TimedOut)),
+            false => Ok(Put::Stored),
+        }
+    }
+
+    async fn record(&self, record: &payments_table::Record) -> Result<(), Failure> {
+        if self.faults.record {
+            return Err(failure(Operation::RecordRefusal, DeadReason::Throttled));
+        }
+        self.records.lock().unwrap().push(record.clone());
+        Ok(())
+    }
+
+    async fn send_dead_letter(
+        &self,
+        record: &Record,
+        dead_letter: &DeadLetter,
+    ) -> Result<(), QueueFailure> {
+        assert!(!self.faults.dead_letter_panics, "told to panic");
+        if self.faults.dead_letter {
+            return Err(QueueFailure { attempted: "send", code: "told to fail".to_owned() });
+        }
+        self.dead_letters.lock().unwrap().push((record.body.clone(), dead_letter.clone()));
+        Ok(())
+    }
+
+    async fn postpone(&self, record: &Record, delay: Duration) -> Result<(), QueueFailure> {
+        if self.faults.postpone {
+            return Err(QueueFailure { attempted: "postpone", code: "told to fail".to_owned() });
+        }
+        self.postponed.lock().unwrap().push((record.message_id.clone(), delay));
+        Ok(())
+    }
+}
+
+fn failure(operation: Operation, reason: DeadReason) -> Failure {
+    Failure { operation, reason, code: None }
+}
+
+fn failing(faults: Faults) -> World {
+    World { faults, ..World::default() }
+}
+
+fn config() -> Config {
+    Config {
+        payments_table: "PaymentsTable".to_owned(),
+        refusals_table: "RefusalsTable".to_owned(),
+        queue_url: "queue".to_owned(),
+        dead_letter_queue_url: "dead-letter-queue".to_owned(),
+        receive_count_max: 5,
+        retry_delay: Duration::from_secs(30),
+        concurrency: 4,
+        deadline_margin: Duration::from_secs(3),
+    }
+}
+
+fn payment_id(number: usize) -> String {
+    format!("0b9f6a1e-6c1d-4a57-9f0e-{number:012}")
+}
+
+fn body(number: usize) -> String {
+    json!({
+        "paymentId": payment_id(number), "userId": USER, "amount": "10.50", "currency": "GBP",
+        "description": format!("payment {number}"),
+    })
+    .to_string()
+}
+
+/// A record as the queue delivers it, submitted by [`USER`] in the request `r-<message id>`.
+fn message(id: &str, body: &str) -> Value {
+    let text = |value: String| json!({ "stringValue": value, "dataType": "String" });
+    json!({
+        "messageId": id, "receiptHandle": format!("handle-{id}"), "body": body,
+        "md5OfBody": "0cc175b9c0f1b6a831c399e269772661",
+        "attributes": { "ApproximateReceiveCount": "1", "SentTimestamp": "1789999999000" },
+        "messageAttributes": {
+            "sub": text(USER.to_owned()),
+            "requestId": text(format!("r-{id}")),
+            "acceptedAt": text("1789999999500".to_owned()),
+            "schemaVersion": text("1".to_owned()),
+        },
+    })
+}
+
+fn received(mut message: Value, times: u32) -> Value {
+    message["attributes"]["ApproximateReceiveCount"] = json!(times.to_string());
+    message
+}
+
+fn with_attribute(mut message: Value, name: &str, value: &str) -> Value {
+    message["messageAttributes"][name] = json!({ "stringValue": value, "dataType": "String" });
+    message
+}
+
+async fn run(world: &World, messages: Vec<Value>) -> Report {
+    let event: SqsEvent = serde_json::from_value(json!({ "Records": messages })).unwrap();
+    let invocation = Invocation::new(NOW_MS, LEFT, "7".to_owned());
+    batch::process(&config(), world, &invocation, event).await.unwrap()
+}
+
+async fn outcome(world: &World, message: Value) -> Outcome {
+    let mut report = run(world, vec![message]).await;
+    assert_eq!(report.records.len(), 1);
+    report.records.remove(0).outcome
+}
+
+fn bytes(report: &Report) -> String {
+    serde_json::to_string(&report.response()).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_payment_is_stored_and_acknowledged() {
+    let world = World::default();
+    let report = run(&world, vec![message("m", &body(1))]).await;
+    assert_eq!(report.records[0].outcome, Outcome::Stored);
+    assert_eq!(report.records[0].since_accepted_ms, 500);
+    assert_eq!(bytes(&report), r#"{"batchItemFailures":[]}"#);
+    assert_eq!(world.payments.lock().unwrap().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_delivery_is_stored_and_another_request_is_a_duplicate() {
+    let world = World::default();
+    for (id, expected) in
+        [("m", Outcome::Stored), ("m", Outcome::Stored), ("n", Outcome::Duplicate)]
+    {
+        assert_eq!(outcome(&world, message(id, &body(1))).await, expected);
+    }
+    assert_eq!(world.payments.lock().unwrap().len(), 1);
+    assert!(world.records.lock().unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_spelling_of_the_same_payment_is_a_duplicate() {
+    let world = World::default();
+    outcome(&world, message("m", &body(1))).await;
+    let respelled = body(1).replace("10.50", "10.5").replace(',', " ,\n");
+    assert_eq!(outcome(&world, message("n", &respelled)).await, Outcome::Duplicate);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_conflict_is_refused_on_record_and_the_first_payment_stays() {
+    let world = World::default();
+    outcome(&world, message("m", &body(1))).await;
+    let before = world.payments.lock().unwrap().clone();
+    let other = body(1).replace("10.50", "10.51");
+    for id in ["n", "m"] {
+        let fields = vec!["amount".to_owned()];
+        let refused = outcome(&world, message(id, &other)).await;
+        assert_eq!(refused, Outcome::Refused(Refusal::Conflict { fields }));
+    }
+    assert!(*world.payments.lock().unwrap() == before);
+    let record = &world.records.lock().unwrap()[0];
+    assert_eq!((record.kind, record.reason.as_str()), (Kind::Refused, "conflict"));
+    assert_eq!(record.fields, ["amount"]);
+    assert_eq!(record.payment_and_request, format!("{}#r-n", payment_id(1)));
+    assert_eq!(record.body, other);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_payment_for_somebody_else_is_refused_under_the_subject() {
+    let world = World::default();
+    let message = with_attribute(message("m", &body(1)), "sub", OTHER_USER);
+    assert_eq!(outcome(&world, message).await, Outcome::Refused(Refusal::OwnerMismatch));
+    assert!(world.payments.lock().unwrap().is_empty());
+    assert_eq!(world.records.lock().unwrap()[0].user_id, OTHER_USER);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_no_payment_is_refused_on_record() {
+    for (body, reason, key) in [
+        (String::new(), "malformed", "-#r-m".to_owned()),
+        ("[1]".to_owned(), "malformed", "-#r-m".to_owned()),
+        (body(1).replace("GBP", "XXX"), "invalid", format!("{}#r-m", payment_id(1))),
+        (body(1).replace("10.50", "0"), "invalid", format!("{}#r-m", payment_id(1))),
+    ] {
+        let world = World::default();
+        let refused = outcome(&world, message("m", &body)).await;
+        assert_eq!((refused.name(), refused.reason()), ("refused", Some(reason)), "{body}");
+        let record = &world.records.lock().unwrap()[0];
+        assert_eq!((record.user_id.as_str(), record.payment_and_request.as_str()), (USER, &*key));
+        assert_eq!(record.body, body);
+        assert!(world.payments.lock().unwrap().is_empty());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_without_a_verified_subject_dies_at_once() {
+    for sub in [None, Some("")] {
+        let world = World::default();
+        let mut message = message("m", &body(1));
+        match sub {
+            Some(sub) => message = with_attribute(message, "sub", sub),
+            None => drop(message["messageAttributes"].as_object_mut().unwrap().remove("sub")),
+        }
+        assert_eq!(outcome(&world, message).await, Outcome::Dead(DeadReason::Unverified));
+        let (dead_body, dead_letter) = world.dead_letters.lock().unwrap()[0].clone();
+        assert_eq!(dead_body, body(1));
+        assert_eq!((dead_letter.reason, dead_letter.receive_count), (DeadReason::Unverified, 1));
+        assert!(world.records.lock().unwrap().is_empty());
+        assert!(world.payments.lock().unwrap().is_empty());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_passing_failure_is_retried_after_a_growing_delay() {
+    for (times, longest) in [(1, 30), (2, 120), (3, 480), (4, 900)] {
+        let world = failing(Faults { put: Some(DeadReason::Throttled), ..Faults::default() });
+        let report = run(&world, vec![received(message("m", &body(1)), times)]).await;
+        assert_eq!(report.records[0].outcome, Outcome::Retry(DeadReason::Throttled));
+        assert_eq!(bytes(&report), r#"{"batchItemFailures":[{"itemIdentifier":"m"}]}"#);
+        let (id, delay) = world.postponed.lock().unwrap()[0].clone();
+        let (shortest, longest) = (longest * 4 / 5, longest);
+        assert_eq!(id, "m");
+        assert!((shortest..=longest).contains(&delay.as_secs()), "{times}: {delay:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_failure_that_may_pass_is_retried_until_the_last_receive() {
+    for reason in [
+        DeadReason::Throttled,
+        DeadReason::Unavailable,
+        DeadReason::TimedOut,
+        DeadReason::AccessDenied,
+        DeadReason::TableNotFound,
+        DeadReason::RequestRejected,
+        DeadReason::ItemUnreadable,
+        DeadReason::UnknownError,
+    ] {
+        let world = failing(Faults { put: Some(reason), ..Faults::default() });
+        for times in 1..5 {
+            let retried = outcome(&world, received(message("m", &body(1)), times)).await;
+            assert_eq!(retried, Outcome::Retry(reason));
+        }
+        assert!(world.dead_letters.lock().unwrap().is_empty());
+        let dead = outcome(&world, received(message("m", &body(1)), 5)).await;
+        assert_eq!(dead, Outcome::Dead(reason));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_that_cannot_pass_dies_at_once() {
+    let world = failing(Faults { put: Some(DeadReason::CollectionFull), ..Faults::default() });
+    let dead = outcome(&world, message("m", &body(1))).await;
+    assert_eq!(dead, Outcome::Dead(DeadReason::CollectionFull));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_receive_ends_in_the_dead_letter_queue_and_a_held_record() {
+    for times in [5, 6] {
+        let world = failing(Faults { put: Some(DeadReason::TableNotFound), ..Faults::default() });
+        let report = run(&world, vec![received(message("m", &body(1)), times)]).await;
+        assert_eq!(bytes(&report), r#"{"batchItemFailures":[]}"#);
+        let (dead_body, dead_letter) = world.dead_letters.lock().unwrap()[0].clone();
+        assert_eq!(dead_body, body(1));
+        let expected = DeadLetter {
+            reason: DeadReason::TableNotFound,
+            detail: "put payment: table_not_found".to_owned(),
+            original_message_id: "m".to_owned(),
+            receive_count: times,
+            function_version: "7".to_owned(),
+            at: "2026-09-21T14:13:20.000Z".to_owned(),
+            redrive_count: 0,
+        };
+        assert_eq!(dead_letter, expected);
+        let record = &world.records.lock().unwrap()[0];
+        assert_eq!((record.kind, record.reason.as_str()), (Kind::Held, "table_not_found"));
+        assert!(world.postponed.lock().unwrap().is_empty());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_redriven_message_keeps_its_first_id_and_its_count() {
+    let world = failing(Faults { put: Some(DeadReason::Throttled), ..Faults::default() });
+    let before = DeadLetter {
+        reason: DeadReason::Unavailable,
+        detail: String::new(),
+        original_message_id: "first".to_owned(),
+        receive_count: 5,
+        function_version: "6".to_owned(),
+        at: "2026-09-20T00:00:00.000Z".to_owned(),
+        redrive_count: 2,
+    };
+    let redriven = with_attribute(message("m", &body(1)), "deadLetter", &before.to_json());
+    outcome(&world, received(redriven, 5)).await;
+    let (_, dead_letter) = world.dead_letters.lock().unwrap()[0].clone();
+    assert_eq!(dead_letter.original_message_id, "first");
+    assert_eq!((dead_letter.redrive_count, dead_letter.reason), (2, DeadReason::Throttled));
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_acknowledged_before_its_effect_is_durable() {
+    let no_sub = with_attribute(message("m", &body(1)), "sub", "");
+    let last = received(message("m", &body(1)), 5);
+    let throttled = || Some(DeadReason::Throttled);
+    for (faults, message, expected) in [
+        (Faults { record: true, ..Faults::default() }, message("m", "[]"), DeadReason::Throttled),
+        (Faults { dead_letter: true, ..Faults::default() }, no_sub.clone(), DeadReason::Unverified),
+        (Faults { dead_letter_panics: true, ..Faults::default() }, no_sub, DeadReason::Unverified),
+        (
+            Faults { put: throttled(), dead_letter: true, ..Faults::default() },
+            last,
+            DeadReason::Throttled,
+        ),
+    ] {
+        let world = failing(faults);
+        let report = run(&world, vec![message]).await;
+        assert_eq!(report.records[0].outcome, Outcome::Retry(expected));
+        assert_eq!(bytes(&report), r#"{"batchItemFailures":[{"itemIdentifier":"m"}]}"#);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_only_informs_may_fail() {
+    let put = Some(DeadReason::Throttled);
+    let world = failing(Faults { put, record: true, ..Faults::default() });
+    let dead = outcome(&world, received(message("m", &body(1)), 5)).await;
+    assert_eq!(dead, Outcome::Dead(DeadReason::Throttled));
+    let world = failing(Faults { put, postpone: true, ..Faults::default() });
+    let retried = outcome(&world, message("m", &body(1))).await;
+    assert_eq!(retried, Outcome::Retry(DeadReason::Throttled));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_reply_is_found_stored_by_the_next_delivery() {
+    let mut world = failing(Faults { reply_is_lost: true, ..Faults::default() });
+    let lost = outcome(&world, message("m", &body(1))).await;
+    assert_eq!(lost, Outcome::Retry(DeadReason::TimedOut));
+    world.faults = Faults::default();
+    assert_eq!(outcome(&world, received(message("m", &body(1)), 2)).await, Outcome::Stored);
+    assert_eq!(world.payments.lock().unwrap().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_bad_record_does_not_touch_its_neighbours() {
+    let put_panics_for = Some(payment_id(3));
+    let world = failing(Faults { put_panics_for, ..Faults::default() });
+    let mut messages: Vec<Value> =
+        (0..10).map(|number| message(&number.to_string(), &body(number))).collect();
+    messages[5] = message("5", "{");
+    messages[7] = with_attribute(message("7", &body(7)), "sub", "");
+    let report = run(&world, messages).await;
+    assert_eq!(bytes(&report), r#"{"batchItemFailures":[{"itemIdentifier":"3"}]}"#);
+    assert_eq!(world.payments.lock().unwrap().len(), 7);
+    assert_eq!(world.records.lock().unwrap().len(), 1);
+    assert_eq!(world.dead_letters.lock().unwrap().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_that_always_panics_dies_with_that_reason() {
+    let put_panics_for = Some(payment_id(1));
+    let world = failing(Faults { put_panics_for, ..Faults::default() });
+    let dead = outcome(&world, received(message("m", &body(1)), 5)).await;
+    assert_eq!(dead, Outcome::Dead(DeadReason::Panicked));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_done_before_the_deadline_is_retried() {
+    // Four at a time, five seconds each: two rounds fit into the twelve seconds of work.
+    let world = failing(Faults { put_takes: Duration::from_secs(5), ..Faults::default() });
+    let messages = (0..16).map(|number| message(&number.to_string(), &body(number))).collect();
+    let report = run(&world, messages).await;
+    let outcomes = report.records.iter().map(|done| done.outcome.clone());
+    let stored = outcomes.clone().filter(|outcome| *outcome == Outcome::Stored).count();
+    let late = Outcome::Retry(DeadReason::DeadlineExceeded);
+    assert_eq!((stored, outcomes.filter(|outcome| *outcome == late).count()), (8, 8));
+    assert_eq!(world.postponed.lock().unwrap().len(), 8);
+    assert!(world.in_flight_max.load(Ordering::SeqCst) <= 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deadline_at_the_last_receive_ends_in_the_dead_letter_queue() {
+    let world = failing(Faults { put_takes: Duration::from_secs(60), ..Faults::default() });
+    let dead = outcome(&world, received(message("m", &body(1)), 5)).await;
+    assert_eq!(dead, Outcome::Dead(DeadReason::DeadlineExceeded));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_invocation_without_time_starts_nothing_and_returns_everything() {
+    let world = World::default();
+    let event: SqsEvent =
+        serde_json::from_value(json!({ "Records": [message("m", &body(1))] })).unwrap();
+    let invocation = Invocation::new(NOW_MS, Duration::ZERO, "7".to_owned());
+    let report = batch::process(&config(), &world, &invocation, event).await.unwrap();
+    assert_eq!(bytes(&report), r#"{"batchItemFailures":[{"itemIdentifier":"m"}]}"#);
+    assert!(world.payments.lock().unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_empty_batch_is_answered_with_an_empty_list() {
+    let report = run(&World::default(), Vec::new()).await;
+    assert_eq!(bytes(&report), r#"{"batchItemFailures":[]}"#);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_without_an_id_returns_the_whole_batch_untouched() {
+    for id in [Value::Null, json!("")] {
+        let world = World::default();
+        let mut nameless = message("n", &body(2));
+        nameless["messageId"] = id;
+        let event: SqsEvent =
+            serde_json::from_value(json!({ "Records": [message("m", &body(1)), nameless] }))
+                .unwrap();
+        let invocation = Invocation::new(NOW_MS, LEFT, "7".to_owned());
+        let processed = batch::process(&config(), &world, &invocation, event).await;
+        assert_eq!(processed, Err(MissingMessageId));
+        assert!(world.payments.lock().unwrap().is_empty());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_with_only_a_subject_is_stored_under_its_own_id() {
+    let world = World::default();
+    let mut bare = message("m", &body(1));
+    bare["messageAttributes"] = json!({ "sub": { "stringValue": USER, "dataType": "String" } });
+    let report = run(&world, vec![bare]).await;
+    assert_eq!(report.records[0].outcome, Outcome::Stored);
+    assert_eq!(report.records[0].since_accepted_ms, 1_000);
+    let payments = world.payments.lock().unwrap();
+    let requests: BTreeSet<&str> =
+        payments.values().map(|stored| stored.request_id.as_str()).collect();
+    assert_eq!(requests, BTreeSet::from(["m"]));
+}
