@@ -2,11 +2,13 @@
 //!
 //! - [`runtime_api`]: the Lambda Runtime API, one listener for each process.
 //! - [`process`]: one child process and what it writes.
+//! - [`event_source`]: from a queue to a function and back: batches, acknowledgements.
 //!
 //! Here stands [`Function`]: a fixed number of processes of one function, kept alive. It knows
 //! nothing of payments, queues and tables, and never runs two invocations in one process at once.
 
 mod backoff;
+pub mod event_source;
 pub mod process;
 pub mod runtime_api;
 
