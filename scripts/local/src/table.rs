@@ -95,7 +95,9 @@ impl TableServer {
             path: file.to_owned(),
             source,
         };
-        let database = Database::new(&file.to_string_lossy()).map_err(open)?;
+        let not_utf8 = || DynoxideError::ValidationException("the path is not UTF-8".to_owned());
+        let path = file.to_str().ok_or_else(not_utf8).map_err(open)?;
+        let database = Database::new(path).map_err(open)?;
         create_missing(&database, names)?;
 
         let runtime = tokio::runtime::Builder::new_current_thread()
