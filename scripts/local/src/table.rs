@@ -91,10 +91,7 @@ impl TableServer {
         listener.set_nonblocking(true).map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
 
-        let open = |source| TableError::Open {
-            path: file.to_owned(),
-            source,
-        };
+        let open = |source| TableError::Open { path: file.to_owned(), source };
         let not_utf8 = || DynoxideError::ValidationException("the path is not UTF-8".to_owned());
         let path = file.to_str().ok_or_else(not_utf8).map_err(open)?;
         let database = Database::new(path).map_err(open)?;
@@ -116,11 +113,7 @@ impl TableServer {
                 let _ = done.send(());
             })
             .map_err(TableError::Thread)?;
-        Ok(Self {
-            address,
-            stop,
-            stopped,
-        })
+        Ok(Self { address, stop, stopped })
     }
 
     /// Where the SDK finds the tables.
@@ -230,16 +223,11 @@ fn create(
     definition: serde_json::Value,
     expiry: Option<&str>,
 ) -> Result<(), TableError> {
-    let failed = |source| TableError::Create {
-        table: table.to_owned(),
-        source,
-    };
+    let failed = |source| TableError::Create { table: table.to_owned(), source };
     let unreadable =
         |error: serde_json::Error| failed(DynoxideError::ValidationException(error.to_string()));
     let existing = database.get_table_metadata(table).map_err(failed)?;
-    let expires = existing
-        .as_ref()
-        .is_some_and(|existing| existing.ttl_enabled);
+    let expires = existing.as_ref().is_some_and(|existing| existing.ttl_enabled);
     if existing.is_none() {
         let request = serde_json::from_value(definition).map_err(unreadable)?;
         database.create_table(request).map_err(failed)?;
@@ -249,9 +237,7 @@ fn create(
             "TableName": table,
             "TimeToLiveSpecification": { "AttributeName": attribute, "Enabled": true },
         }));
-        database
-            .update_time_to_live(request.map_err(unreadable)?)
-            .map_err(failed)?;
+        database.update_time_to_live(request.map_err(unreadable)?).map_err(failed)?;
     }
     Ok(())
 }
@@ -268,10 +254,7 @@ mod tests {
     use super::*;
 
     fn names() -> TableNames {
-        TableNames {
-            payments: "PaymentsTable".to_owned(),
-            refusals: "RefusalsTable".to_owned(),
-        }
+        TableNames { payments: "PaymentsTable".to_owned(), refusals: "RefusalsTable".to_owned() }
     }
 
     fn client(server: &TableServer) -> Client {
@@ -297,10 +280,7 @@ mod tests {
             .item("userId", text("u"))
             .item("_acceptedAt", text("2026-11-20T00:00:00.000Z"))
             .condition_expression("attribute_not_exists(paymentId)");
-        let put = put
-            .send()
-            .await
-            .map_err(|error| error.code().unwrap_or_default().to_owned());
+        let put = put.send().await.map_err(|error| error.code().unwrap_or_default().to_owned());
         put.map(|_| ())
     }
 
@@ -315,16 +295,9 @@ mod tests {
         let server = TableServer::start(&file, 0, &names()).unwrap();
         let conflict = Err("ConditionalCheckFailedException".to_owned());
         assert_eq!(put(&client(&server), "a").await, conflict);
-        let query = client(&server)
-            .query()
-            .table_name("PaymentsTable")
-            .index_name("byUser");
+        let query = client(&server).query().table_name("PaymentsTable").index_name("byUser");
         let query = query.key_condition_expression("userId = :user");
-        let found = query
-            .expression_attribute_values(":user", text("u"))
-            .send()
-            .await
-            .unwrap();
+        let found = query.expression_attribute_values(":user", text("u")).send().await.unwrap();
         assert_eq!(found.items()[0]["paymentId"], text("a"));
         server.stop().await;
     }
@@ -341,9 +314,7 @@ mod tests {
                 "recordedAt": { "S": "2026-11-20T00:00:00.000Z" },
                 "expiresAt": { "N": expires_at },
             }});
-            database
-                .put_item(serde_json::from_value(put).unwrap())
-                .unwrap();
+            database.put_item(serde_json::from_value(put).unwrap()).unwrap();
         }
         assert_eq!(database.sweep_ttl().unwrap(), 1);
     }
@@ -366,9 +337,7 @@ mod tests {
         let server = TableServer::start(&directory.path().join("t"), 0, &names()).unwrap();
         let client = client(&server);
         assert_eq!(put(&client, "a").await, Ok(()));
-        tokio::time::timeout(STOP_MAX, server.stop())
-            .await
-            .expect("it stops at once");
+        tokio::time::timeout(STOP_MAX, server.stop()).await.expect("it stops at once");
         assert!(put(&client, "b").await.is_err());
     }
 }

@@ -63,10 +63,7 @@ async fn obey(event: LambdaEvent<Value>) -> Result<Value, lambda_runtime::Error>
                 std::thread::park();
             }
         }
-        "variables" => Ok(std::env::vars()
-            .collect::<BTreeMap<_, _>>()
-            .into_iter()
-            .collect()),
+        "variables" => Ok(std::env::vars().collect::<BTreeMap<_, _>>().into_iter().collect()),
         "log" => {
             println!("{{\"level\":\"INFO\"}}");
             eprintln!("a panic");
@@ -111,10 +108,7 @@ async fn start(environments: usize, timeout: Duration) -> (Function, Lines) {
 
 async fn tell(function: &Function, what: &str) -> Result<Value, InvokeError> {
     let event = Bytes::from(json!({ "do": what }).to_string());
-    function
-        .invoke(event)
-        .await
-        .map(|response| serde_json::from_slice(&response).unwrap())
+    function.invoke(event).await.map(|response| serde_json::from_slice(&response).unwrap())
 }
 
 fn told(function: &Function, what: &'static str) -> tokio::task::JoinHandle<Outcome> {
@@ -134,23 +128,14 @@ async fn wait_until(what: &str, condition: impl Fn() -> bool) {
 }
 
 async fn wait_until_hanging(lines: &Lines, count: usize) {
-    let hanging = || {
-        lines
-            .lock()
-            .unwrap()
-            .iter()
-            .filter(|line| line.text == HANGING)
-            .count()
-    };
+    let hanging = || lines.lock().unwrap().iter().filter(|line| line.text == HANGING).count();
     wait_until("the invocations are under way", || hanging() >= count).await;
 }
 
 /// Whether the process runs: a dead one that nobody has waited for does not.
 fn is_alive(process_id: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{process_id}/stat")).unwrap_or_default();
-    stat.rsplit(") ")
-        .next()
-        .is_some_and(|state| !state.is_empty() && !state.starts_with('Z'))
+    stat.rsplit(") ").next().is_some_and(|state| !state.is_empty() && !state.starts_with('Z'))
 }
 
 fn kill(process_id: u32) {
@@ -172,11 +157,7 @@ async fn response_and_environment_come_from_the_process() {
     for (name, value) in expected {
         assert_eq!(variables[name], value, "{name}");
     }
-    assert_eq!(
-        variables.get("CARGO_MANIFEST_DIR"),
-        None,
-        "the parent's environment leaks"
-    );
+    assert_eq!(variables.get("CARGO_MANIFEST_DIR"), None, "the parent's environment leaks");
 }
 
 async fn reported_error_is_typed_and_the_process_goes_on() {
@@ -213,10 +194,7 @@ async fn timeout_kills_the_process() {
     let after = Duration::from_millis(300);
     let (function, _) = start(1, after).await;
     let process_id = function.process_ids()[0];
-    assert_eq!(
-        tell(&function, "hang").await,
-        Err(InvokeError::TimedOut { after })
-    );
+    assert_eq!(tell(&function, "hang").await, Err(InvokeError::TimedOut { after }));
     assert!(!is_alive(process_id));
     assert_eq!(tell(&function, "echo").await, Ok(json!({ "do": "echo" })));
 }
@@ -265,10 +243,8 @@ async fn every_line_reaches_the_sink() {
         stream,
         text: text.to_owned(),
     };
-    let expected = [
-        line(LineStream::Output, "{\"level\":\"INFO\"}"),
-        line(LineStream::Error, "a panic"),
-    ];
+    let expected =
+        [line(LineStream::Output, "{\"level\":\"INFO\"}"), line(LineStream::Error, "a panic")];
     let has_all = || {
         let lines = lines.lock().unwrap();
         expected.iter().all(|line| lines.contains(line))
@@ -294,15 +270,9 @@ async fn stop_is_bounded_and_leaves_no_process() {
 async fn processes_die_with_a_killed_parent() {
     let executable = std::env::current_exe().unwrap();
     let mut command = Command::new(executable);
-    let mut parent = command
-        .arg("parent")
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut parent = command.arg("parent").stdout(Stdio::piped()).spawn().unwrap();
     let mut told = String::new();
-    BufReader::new(parent.stdout.take().unwrap())
-        .read_line(&mut told)
-        .unwrap();
+    BufReader::new(parent.stdout.take().unwrap()).read_line(&mut told).unwrap();
     let process_id = told.trim().parse().unwrap();
     assert!(is_alive(process_id));
     parent.kill().unwrap();

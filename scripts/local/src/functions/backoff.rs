@@ -37,13 +37,8 @@ mod tests {
     #[test]
     fn delay_doubles_up_to_its_limit_and_a_success_resets_it() {
         let mut backoff = Backoff::new();
-        let delays: Vec<u128> = (0..9)
-            .map(|_| backoff.after_failure().as_millis())
-            .collect();
-        assert_eq!(
-            delays,
-            [100, 200, 400, 800, 1600, 3200, 6400, 10_000, 10_000]
-        );
+        let delays: Vec<u128> = (0..9).map(|_| backoff.after_failure().as_millis()).collect();
+        assert_eq!(delays, [100, 200, 400, 800, 1600, 3200, 6400, 10_000, 10_000]);
         backoff.reset();
         assert_eq!(backoff.after_failure(), DELAY_MIN);
     }

@@ -154,12 +154,7 @@ impl MappingSettings {
         if concurrency_max == 0 {
             return Err(InvalidMapping::Concurrency);
         }
-        Ok(Self {
-            queue,
-            batch_size,
-            window,
-            concurrency_max,
-        })
+        Ok(Self { queue, batch_size, window, concurrency_max })
     }
 }
 
@@ -273,10 +268,7 @@ impl<S: MessageSource> Poller<S> {
             let wait = match self.waiting.front() {
                 None => POLL_MAX,
                 Some(oldest) => {
-                    let left = self
-                        .settings
-                        .window
-                        .saturating_sub(oldest.received_at.elapsed());
+                    let left = self.settings.window.saturating_sub(oldest.received_at.elapsed());
                     if left.is_zero() || self.is_full() {
                         return;
                     }
@@ -292,13 +284,12 @@ impl<S: MessageSource> Poller<S> {
             match received {
                 Ok(messages) => {
                     self.backoff.reset();
-                    self.waiting
-                        .extend(messages.into_iter().map(|message| Record {
-                            json: record_json(&message, &self.arn),
-                            message_id: message.message_id,
-                            receipt_handle: message.receipt_handle,
-                            received_at: Instant::now(),
-                        }));
+                    self.waiting.extend(messages.into_iter().map(|message| Record {
+                        json: record_json(&message, &self.arn),
+                        message_id: message.message_id,
+                        receipt_handle: message.receipt_handle,
+                        received_at: Instant::now(),
+                    }));
                 }
                 Err(error) => {
                     let delay = self.backoff.after_failure();
@@ -314,11 +305,7 @@ impl<S: MessageSource> Poller<S> {
     }
 
     fn is_full(&self) -> bool {
-        let bytes: usize = self
-            .waiting
-            .iter()
-            .map(|record| record.json.len() + 1)
-            .sum();
+        let bytes: usize = self.waiting.iter().map(|record| record.json.len() + 1).sum();
         self.waiting.len() >= self.settings.batch_size || bytes >= EVENT_BYTES_MAX
     }
 }
@@ -358,10 +345,7 @@ where
             return;
         }
     };
-    let ids: Vec<&str> = batch
-        .iter()
-        .map(|record| record.message_id.as_str())
-        .collect();
+    let ids: Vec<&str> = batch.iter().map(|record| record.message_id.as_str()).collect();
     let done: HashSet<usize> = match acknowledged(&response, &ids) {
         Ok(done) => done.into_iter().collect(),
         Err(error) => {
@@ -433,17 +417,13 @@ pub fn acknowledged(response: &[u8], batch: &[&str]) -> Result<Vec<usize>, BadRe
     for failure in &failures {
         let failure = failure.as_object().ok_or(BadResponse::Shape)?;
         let identifier = failure.get("itemIdentifier").and_then(Value::as_str);
-        let identifier = identifier
-            .filter(|id| !id.is_empty())
-            .ok_or(BadResponse::NoIdentifier)?;
+        let identifier = identifier.filter(|id| !id.is_empty()).ok_or(BadResponse::NoIdentifier)?;
         if !known.contains(identifier) {
             return Err(BadResponse::UnknownIdentifier);
         }
         failed.insert(identifier);
     }
-    Ok((0..batch.len())
-        .filter(|position| !failed.contains(batch[*position]))
-        .collect())
+    Ok((0..batch.len()).filter(|position| !failed.contains(batch[*position])).collect())
 }
 
 fn event_json(batch: &[Record]) -> Bytes {
@@ -511,9 +491,7 @@ fn record_json(message: &Received, arn: &str) -> Vec<u8> {
         receipt_handle: &message.receipt_handle,
         body: &message.body,
         attributes: &message.attributes,
-        message_attributes: attributes
-            .map(|(name, value)| (name.as_str(), value.into()))
-            .collect(),
+        message_attributes: attributes.map(|(name, value)| (name.as_str(), value.into())).collect(),
         md5_of_message_attributes: message.md5_of_message_attributes.as_deref(),
         md5_of_body: &message.md5_of_body,
         event_source: "aws:sqs",

@@ -91,10 +91,7 @@ impl Function {
         let (answer, answered) = oneshot::channel();
         let invocation = async {
             let job = Job { payload, answer };
-            self.jobs
-                .send(job)
-                .await
-                .map_err(|_| InvokeError::Unavailable)?;
+            self.jobs.send(job).await.map_err(|_| InvokeError::Unavailable)?;
             answered.await.unwrap_or(Err(InvokeError::Unavailable))
         };
         let bounded = tokio::time::timeout(self.give_up_after, invocation);
@@ -203,11 +200,7 @@ impl Supervisor {
         loop {
             let delay = self.backoff.after_failure();
             let delay_ms = delay.as_millis();
-            tracing::warn!(
-                function,
-                delay_ms,
-                "a process of the function ended; starting another"
-            );
+            tracing::warn!(function, delay_ms, "a process of the function ended; starting another");
             let started = async {
                 tokio::time::sleep(delay).await;
                 Environment::start(&self.settings).await

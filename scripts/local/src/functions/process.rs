@@ -139,15 +139,9 @@ pub(super) struct Environment {
 impl Environment {
     /// Starts a process and waits until it asks for its first invocation.
     pub(super) async fn start(settings: &FunctionSettings) -> Result<Self, StartError> {
-        let failure = |cause, last_lines| StartError {
-            function: settings.name.clone(),
-            cause,
-            last_lines,
-        };
-        let arn = format!(
-            "arn:aws:lambda:us-east-1:000000000000:function:{}",
-            settings.name
-        );
+        let failure =
+            |cause, last_lines| StartError { function: settings.name.clone(), cause, last_lines };
+        let arn = format!("arn:aws:lambda:us-east-1:000000000000:function:{}", settings.name);
         let api = RuntimeApi::start(arn)
             .await
             .map_err(|error| failure(StartFailure::Listen(error), Vec::new()))?;
@@ -164,49 +158,27 @@ impl Environment {
     fn watch(settings: &FunctionSettings, api: RuntimeApi, mut child: Child) -> Self {
         let process_id = child.id().unwrap_or_default();
         let last_lines = LastLines::default();
-        let line = |stream, text| Line {
-            function: settings.name.clone(),
-            process_id,
-            stream,
-            text,
-        };
+        let line =
+            |stream, text| Line { function: settings.name.clone(), process_id, stream, text };
         let mut forwarders = Vec::new();
         if let Some(output) = child.stdout.take() {
-            let (sink, line) = (
-                Arc::clone(&settings.sink),
-                line(LineStream::Output, String::new()),
-            );
+            let (sink, line) =
+                (Arc::clone(&settings.sink), line(LineStream::Output, String::new()));
             forwarders.push(tokio::spawn(forward(output, move |text| {
-                sink(Line {
-                    text,
-                    ..line.clone()
-                });
+                sink(Line { text, ..line.clone() });
             })));
         }
         if let Some(error) = child.stderr.take() {
-            let (sink, line) = (
-                Arc::clone(&settings.sink),
-                line(LineStream::Error, String::new()),
-            );
+            let (sink, line) = (Arc::clone(&settings.sink), line(LineStream::Error, String::new()));
             let last_lines = last_lines.clone();
             forwarders.push(tokio::spawn(forward(error, move |text| {
                 last_lines.push(text.clone());
-                sink(Line {
-                    text,
-                    ..line.clone()
-                });
+                sink(Line { text, ..line.clone() });
             })));
         }
         // `Child::wait` would close an input it still owns, and with it end the process.
         let lifeline = child.stdin.take();
-        Self {
-            api,
-            child,
-            process_id,
-            _lifeline: lifeline,
-            forwarders,
-            last_lines,
-        }
+        Self { api, child, process_id, _lifeline: lifeline, forwarders, last_lines }
     }
 
     async fn initialise(&mut self) -> Result<(), StartFailure> {
@@ -273,9 +245,7 @@ impl Environment {
 }
 
 fn command(settings: &FunctionSettings, api: &RuntimeApi) -> Command {
-    let kept = VARIABLES_KEPT
-        .iter()
-        .filter_map(|name| Some((name, std::env::var_os(name)?)));
+    let kept = VARIABLES_KEPT.iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
     let mut command = Command::new(&settings.executable);
     command
         .args(&settings.arguments)
@@ -288,10 +258,7 @@ fn command(settings: &FunctionSettings, api: &RuntimeApi) -> Command {
         .envs(&settings.variables)
         .env("AWS_LAMBDA_RUNTIME_API", api.address().to_string())
         .env("AWS_LAMBDA_FUNCTION_NAME", &settings.name)
-        .env(
-            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
-            settings.memory_mb.to_string(),
-        )
+        .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", settings.memory_mb.to_string())
         .env("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -309,11 +276,7 @@ async fn forward(stream: impl AsyncRead + Unpin, sink: impl Fn(String)) {
     let mut line = Vec::new();
     loop {
         line.clear();
-        match (&mut reader)
-            .take(LINE_BYTES_MAX)
-            .read_until(b'\n', &mut line)
-            .await
-        {
+        match (&mut reader).take(LINE_BYTES_MAX).read_until(b'\n', &mut line).await {
             Ok(0) => return,
             Ok(_) => sink(String::from_utf8_lossy(line.trim_ascii_end()).into_owned()),
             Err(error) => {
@@ -338,11 +301,7 @@ impl LastLines {
     }
 
     fn take(&self) -> Vec<String> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .drain(..)
-            .collect()
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).drain(..).collect()
     }
 }
 
@@ -356,10 +315,7 @@ mod tests {
         let taken = Arc::clone(&lines);
         let written: &[u8] = b"{\"a\":1}\r\n\n\xffx\nlast, without an end";
         forward(written, move |line| taken.lock().unwrap().push(line)).await;
-        assert_eq!(
-            *lines.lock().unwrap(),
-            ["{\"a\":1}", "", "\u{fffd}x", "last, without an end"]
-        );
+        assert_eq!(*lines.lock().unwrap(), ["{\"a\":1}", "", "\u{fffd}x", "last, without an end"]);
     }
 
     #[test]

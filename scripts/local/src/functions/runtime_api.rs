@@ -115,12 +115,7 @@ impl RuntimeApi {
                 tracing::error!(%error, "the Runtime API stopped");
             }
         });
-        Ok(Self {
-            address,
-            offers,
-            shared,
-            server,
-        })
+        Ok(Self { address, offers, shared, server })
     }
 
     /// Where it listens: the value of `AWS_LAMBDA_RUNTIME_API`.
@@ -218,8 +213,7 @@ enum Init {
 impl Shared {
     fn take_open(&self, request_id: &str) -> Option<Answer> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        open.take_if(|(id, _)| id == request_id)
-            .map(|(_, answer)| answer)
+        open.take_if(|(id, _)| id == request_id).map(|(_, answer)| answer)
     }
 
     fn set_open(&self, request_id: String, answer: Answer) {
@@ -227,24 +221,15 @@ impl Shared {
     }
 
     fn is_working(&self) -> bool {
-        self.open
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .is_some()
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 }
 
 fn router(shared: Arc<Shared>) -> Router {
     Router::new()
         .route("/2018-06-01/runtime/invocation/next", get(next))
-        .route(
-            "/2018-06-01/runtime/invocation/{request_id}/response",
-            post(response),
-        )
-        .route(
-            "/2018-06-01/runtime/invocation/{request_id}/error",
-            post(error),
-        )
+        .route("/2018-06-01/runtime/invocation/{request_id}/response", post(response))
+        .route("/2018-06-01/runtime/invocation/{request_id}/error", post(error))
         .route("/2018-06-01/runtime/init/error", post(init_error))
         .with_state(shared)
 }
@@ -266,20 +251,13 @@ async fn next(State(shared): State<Arc<Shared>>) -> Response {
         Init::Ready | Init::Failed(_) => false,
     });
     let Some(offer) = next_offer(&shared).await else {
-        return refusal(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "Closed",
-            "the function is stopping",
-        );
+        return refusal(StatusCode::SERVICE_UNAVAILABLE, "Closed", "the function is stopping");
     };
     let headers = [
         (CONTENT_TYPE.as_str(), "application/json".to_owned()),
         ("lambda-runtime-aws-request-id", offer.request_id.clone()),
         ("lambda-runtime-deadline-ms", offer.deadline_ms.to_string()),
-        (
-            "lambda-runtime-invoked-function-arn",
-            shared.function_arn.clone(),
-        ),
+        ("lambda-runtime-invoked-function-arn", shared.function_arn.clone()),
         ("lambda-runtime-trace-id", trace_id()),
     ];
     shared.set_open(offer.request_id, offer.answer);
@@ -314,25 +292,15 @@ async fn response(
                 message: message.clone(),
             };
             settle(answer, Err(InvokeError::FunctionError(report)));
-            refusal(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "RequestEntityTooLarge",
-                &message,
-            )
+            refusal(StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLarge", &message)
         }
         // The connection broke; dropping the answer fails the invocation.
-        Err(_) => refusal(
-            StatusCode::BAD_REQUEST,
-            "InvalidRequest",
-            "the response was cut off",
-        ),
+        Err(_) => refusal(StatusCode::BAD_REQUEST, "InvalidRequest", "the response was cut off"),
     }
 }
 
 fn is_over_limit(error: &axum::Error) -> bool {
-    error
-        .source()
-        .is_some_and(|source| source.is::<LengthLimitError>())
+    error.source().is_some_and(|source| source.is::<LengthLimitError>())
 }
 
 async fn error(
@@ -376,27 +344,16 @@ fn accepted() -> Response {
 }
 
 fn unknown_request() -> Response {
-    refusal(
-        StatusCode::BAD_REQUEST,
-        "InvalidRequestID",
-        "Invalid request ID",
-    )
+    refusal(StatusCode::BAD_REQUEST, "InvalidRequestID", "Invalid request ID")
 }
 
 fn refusal(status: StatusCode, error_type: &str, message: &str) -> Response {
     let body = serde_json::json!({ "errorType": error_type, "errorMessage": message });
-    (
-        status,
-        [(CONTENT_TYPE, "application/json")],
-        body.to_string(),
-    )
-        .into_response()
+    (status, [(CONTENT_TYPE, "application/json")], body.to_string()).into_response()
 }
 
 fn epoch_ms(time: SystemTime) -> u128 {
-    time.duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_millis()
+    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis()
 }
 
 /// A trace of its own for every invocation, in X-Ray's form, not sampled.
@@ -404,11 +361,7 @@ fn trace_id() -> String {
     let seconds = epoch_ms(SystemTime::now()) / 1000;
     let random = Uuid::new_v4().simple().to_string();
     let parent = Uuid::new_v4().simple().to_string();
-    format!(
-        "Root=1-{seconds:08x}-{};Parent={};Sampled=0",
-        &random[..24],
-        &parent[..16]
-    )
+    format!("Root=1-{seconds:08x}-{};Parent={};Sampled=0", &random[..24], &parent[..16])
 }
 
 #[cfg(test)]
@@ -431,12 +384,8 @@ mod tests {
 
     impl Answered {
         fn header(&self, name: &str) -> String {
-            let line = self
-                .head
-                .lines()
-                .find_map(|line| line.strip_prefix(&format!("{name}: ")));
-            line.unwrap_or_else(|| panic!("no {name} in {}", self.head))
-                .to_owned()
+            let line = self.head.lines().find_map(|line| line.strip_prefix(&format!("{name}: ")));
+            line.unwrap_or_else(|| panic!("no {name} in {}", self.head)).to_owned()
         }
     }
 
@@ -455,11 +404,7 @@ mod tests {
         let answer = String::from_utf8(answer).unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        Answered {
-            status,
-            head: head.to_owned(),
-            body: body.to_owned(),
-        }
+        Answered { status, head: head.to_owned(), body: body.to_owned() }
     }
 
     fn post(id: &str, what: &str) -> String {
@@ -484,11 +429,7 @@ mod tests {
         assert_eq!((event.status, event.body.as_str()), (200, "{\"n\":1}"));
         let arn = event.header("lambda-runtime-invoked-function-arn");
         assert!(arn.ends_with(":function:f"));
-        assert!(
-            event
-                .header("lambda-runtime-trace-id")
-                .starts_with("Root=1-")
-        );
+        assert!(event.header("lambda-runtime-trace-id").starts_with("Root=1-"));
         let deadline: u128 = event.header("lambda-runtime-deadline-ms").parse().unwrap();
         let now = epoch_ms(SystemTime::now());
         assert!(deadline > now && deadline <= now + TIMEOUT.as_millis());
@@ -503,35 +444,22 @@ mod tests {
     async fn reported_error_comes_back_typed() {
         let api = api().await;
         let caller = invoke(&api, TIMEOUT);
-        let id = call(&api, NEXT, "")
-            .await
-            .header("lambda-runtime-aws-request-id");
+        let id = call(&api, NEXT, "").await.header("lambda-runtime-aws-request-id");
         let report = r#"{"errorType":"Panic","errorMessage":"oh","stackTrace":[]}"#;
         assert_eq!(call(&api, &post(&id, "error"), report).await.status, 202);
-        let report = ErrorReport {
-            error_type: "Panic".to_owned(),
-            message: "oh".to_owned(),
-        };
-        assert_eq!(
-            caller.await.unwrap(),
-            Err(InvokeError::FunctionError(report))
-        );
+        let report = ErrorReport { error_type: "Panic".to_owned(), message: "oh".to_owned() };
+        assert_eq!(caller.await.unwrap(), Err(InvokeError::FunctionError(report)));
     }
 
     #[tokio::test]
     async fn answer_to_an_unknown_or_expired_invocation_is_400() {
         let api = api().await;
-        assert_eq!(
-            call(&api, &post("never", "response"), "1").await.status,
-            400
-        );
+        assert_eq!(call(&api, &post("never", "response"), "1").await.status, 400);
         assert_eq!(call(&api, &post("never", "error"), "{}").await.status, 400);
 
         let after = Duration::from_millis(20);
         let caller = invoke(&api, after);
-        let id = call(&api, NEXT, "")
-            .await
-            .header("lambda-runtime-aws-request-id");
+        let id = call(&api, NEXT, "").await.header("lambda-runtime-aws-request-id");
         assert_eq!(caller.await.unwrap(), Err(InvokeError::TimedOut { after }));
         let late = call(&api, &post(&id, "response"), "1").await;
         assert_eq!(late.status, 400);
@@ -543,9 +471,7 @@ mod tests {
         for (bytes, status) in [(PAYLOAD_BYTES_MAX, 202), (PAYLOAD_BYTES_MAX + 1, 413)] {
             let api = api().await;
             let caller = invoke(&api, TIMEOUT);
-            let id = call(&api, NEXT, "")
-                .await
-                .header("lambda-runtime-aws-request-id");
+            let id = call(&api, NEXT, "").await.header("lambda-runtime-aws-request-id");
             let answered = call(&api, &post(&id, "response"), &"1".repeat(bytes)).await;
             assert_eq!(answered.status, status);
             assert_eq!(caller.await.unwrap().is_ok(), status == 202);

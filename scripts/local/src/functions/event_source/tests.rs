@@ -33,10 +33,7 @@ fn record(message: &Received) -> Record {
 }
 
 fn attribute(data_type: &str, value: AttributeValue) -> MessageAttribute {
-    MessageAttribute {
-        data_type: data_type.to_owned(),
-        value,
-    }
+    MessageAttribute { data_type: data_type.to_owned(), value }
 }
 
 #[test]
@@ -45,14 +42,8 @@ fn event_is_the_one_lambda_sends() {
     with_attributes.body = "O'Brien \u{1F600} \"quoted\"\n".to_owned();
     with_attributes.md5_of_message_attributes = Some("582c92c5c5b6ac403040a4f3ab3115c9".to_owned());
     with_attributes.message_attributes = BTreeMap::from([
-        (
-            "sub".to_owned(),
-            attribute("String", AttributeValue::String("user".to_owned())),
-        ),
-        (
-            "raw".to_owned(),
-            attribute("Binary.x", AttributeValue::Binary(vec![0, 255])),
-        ),
+        ("sub".to_owned(), attribute("String", AttributeValue::String("user".to_owned()))),
+        ("raw".to_owned(), attribute("Binary.x", AttributeValue::Binary(vec![0, 255]))),
     ]);
     let event = event_json(&[record(&message("a")), record(&with_attributes)]);
 
@@ -68,30 +59,15 @@ fn event_is_the_one_lambda_sends() {
     let event: SqsEvent = serde_json::from_slice(&event).unwrap();
     let read = &event.records[1];
     assert_eq!(read.body.as_ref(), Some(&with_attributes.body));
-    assert_eq!(
-        read.receipt_handle.as_ref(),
-        Some(&with_attributes.receipt_handle)
-    );
-    assert_eq!(
-        read.md5_of_message_attributes,
-        with_attributes.md5_of_message_attributes
-    );
+    assert_eq!(read.receipt_handle.as_ref(), Some(&with_attributes.receipt_handle));
+    assert_eq!(read.md5_of_message_attributes, with_attributes.md5_of_message_attributes);
     assert_eq!(read.event_source_arn.as_deref(), Some(ARN));
     let sub = &read.message_attributes["sub"];
     assert_eq!(sub.string_value.as_deref(), Some("user"));
-    assert_eq!(
-        (sub.data_type.as_deref(), &sub.binary_value),
-        (Some("String"), &None)
-    );
+    assert_eq!((sub.data_type.as_deref(), &sub.binary_value), (Some("String"), &None));
     let raw = &read.message_attributes["raw"];
-    assert_eq!(
-        raw.binary_value.as_ref().map(|value| value.0.clone()),
-        Some(vec![0, 255])
-    );
-    assert_eq!(
-        (raw.data_type.as_deref(), &raw.string_value),
-        (Some("Binary.x"), &None)
-    );
+    assert_eq!(raw.binary_value.as_ref().map(|value| value.0.clone()), Some(vec![0, 255]));
+    assert_eq!((raw.data_type.as_deref(), &raw.string_value), (Some("Binary.x"), &None));
 }
 
 #[test]
@@ -105,47 +81,23 @@ fn acknowledgement_is_read_as_lambda_reads_it() {
         (r#"{"batchItemFailures":[]}"#, all()),
         (r#"{"batchItemFailures":null}"#, all()),
         (r#"{"batchItemFailure":[{"itemIdentifier":"a"}]}"#, all()),
-        (
-            r#"{"batchItemFailures":[{"itemIdentifier":"b"}]}"#,
-            Ok(vec![0, 2]),
-        ),
-        (
-            r#"{"batchItemFailures":[{"itemIdentifier":"c"},{"itemIdentifier":"a"}]}"#,
-            Ok(vec![1]),
-        ),
+        (r#"{"batchItemFailures":[{"itemIdentifier":"b"}]}"#, Ok(vec![0, 2])),
+        (r#"{"batchItemFailures":[{"itemIdentifier":"c"},{"itemIdentifier":"a"}]}"#, Ok(vec![1])),
         (
             r#"{"batchItemFailures":[{"itemIdentifier":"a"},{"itemIdentifier":"a"}]}"#,
             Ok(vec![1, 2]),
         ),
-        (
-            r#"{"batchItemFailures":[{"itemIdentifier":"a","why":1}],"x":2}"#,
-            Ok(vec![1, 2]),
-        ),
+        (r#"{"batchItemFailures":[{"itemIdentifier":"a","why":1}],"x":2}"#, Ok(vec![1, 2])),
         (
             r#"{"batchItemFailures":[{"itemIdentifier":"a"},{"itemIdentifier":"z"}]}"#,
             Err(BadResponse::UnknownIdentifier),
         ),
-        (
-            r#"{"batchItemFailures":[{"itemIdentifier":""}]}"#,
-            Err(BadResponse::NoIdentifier),
-        ),
-        (
-            r#"{"batchItemFailures":[{"itemIdentifier":null}]}"#,
-            Err(BadResponse::NoIdentifier),
-        ),
-        (
-            r#"{"batchItemFailures":[{"itemIdentifier":1}]}"#,
-            Err(BadResponse::NoIdentifier),
-        ),
-        (
-            r#"{"batchItemFailures":[{"messageId":"a"}]}"#,
-            Err(BadResponse::NoIdentifier),
-        ),
+        (r#"{"batchItemFailures":[{"itemIdentifier":""}]}"#, Err(BadResponse::NoIdentifier)),
+        (r#"{"batchItemFailures":[{"itemIdentifier":null}]}"#, Err(BadResponse::NoIdentifier)),
+        (r#"{"batchItemFailures":[{"itemIdentifier":1}]}"#, Err(BadResponse::NoIdentifier)),
+        (r#"{"batchItemFailures":[{"messageId":"a"}]}"#, Err(BadResponse::NoIdentifier)),
         (r#"{"batchItemFailures":["a"]}"#, Err(BadResponse::Shape)),
-        (
-            r#"{"batchItemFailures":{"itemIdentifier":"a"}}"#,
-            Err(BadResponse::Shape),
-        ),
+        (r#"{"batchItemFailures":{"itemIdentifier":"a"}}"#, Err(BadResponse::Shape)),
         (r#"{"batchItemFailures":"a"}"#, Err(BadResponse::Shape)),
         (r#"{"batchItemFailures":[]"#, Err(BadResponse::Shape)),
         ("[]", Err(BadResponse::Shape)),
@@ -153,11 +105,7 @@ fn acknowledgement_is_read_as_lambda_reads_it() {
         ("not JSON", Err(BadResponse::Shape)),
     ];
     for (response, expected) in cases {
-        assert_eq!(
-            &acknowledged(response.as_bytes(), &["a", "b", "c"]),
-            expected,
-            "{response}"
-        );
+        assert_eq!(&acknowledged(response.as_bytes(), &["a", "b", "c"]), expected, "{response}");
     }
 }
 
@@ -204,11 +152,7 @@ struct StandInState {
 
 impl StandIn {
     fn send(&self, ids: &[&str]) {
-        self.0
-            .visible
-            .lock()
-            .unwrap()
-            .extend(ids.iter().map(|id| message(id)));
+        self.0.visible.lock().unwrap().extend(ids.iter().map(|id| message(id)));
         self.0.sent.notify_one();
     }
 
@@ -227,9 +171,7 @@ impl StandIn {
                 self.0.changed.notified().await;
             }
         };
-        tokio::time::timeout(LIMIT, deleted)
-            .await
-            .expect("the messages are deleted in time")
+        tokio::time::timeout(LIMIT, deleted).await.expect("the messages are deleted in time")
     }
 }
 
@@ -249,10 +191,7 @@ impl MessageSource for StandIn {
         self.0.receives.fetch_add(1, Ordering::SeqCst);
         let failure = |left: usize| left.checked_sub(1);
         let failures = &self.0.failures_left;
-        if failures
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, failure)
-            .is_ok()
-        {
+        if failures.fetch_update(Ordering::SeqCst, Ordering::SeqCst, failure).is_ok() {
             return Err("the queue is away");
         }
         if self.0.visible.lock().unwrap().is_empty() {
@@ -291,15 +230,9 @@ fn start(source: &StandIn, settings: MappingSettings) -> (Mapping, Invocations) 
         let invoked = invoked.clone();
         async move {
             let event: SqsEvent = serde_json::from_slice(&event).unwrap();
-            let ids = event
-                .records
-                .into_iter()
-                .filter_map(|record| record.message_id)
-                .collect();
+            let ids = event.records.into_iter().filter_map(|record| record.message_id).collect();
             let (answer, answered) = tokio::sync::oneshot::channel();
-            invoked
-                .send(Invocation { ids, answer })
-                .map_err(|_| InvokeError::Exited)?;
+            invoked.send(Invocation { ids, answer }).map_err(|_| InvokeError::Exited)?;
             answered.await.unwrap_or(Err(InvokeError::Exited))
         }
     });
@@ -322,10 +255,7 @@ async fn only_acknowledged_messages_are_deleted() {
     source.send(&["a", "b", "c"]);
     let first = invocations.next().await;
     assert_eq!(first.ids, ["a", "b", "c"]);
-    first
-        .answer
-        .send(bytes(r#"{"batchItemFailures":[{"itemIdentifier":"b"}]}"#))
-        .unwrap();
+    first.answer.send(bytes(r#"{"batchItemFailures":[{"itemIdentifier":"b"}]}"#)).unwrap();
     assert_eq!(source.deleted(2).await, ["handle of a", "handle of c"]);
 
     let failed: [Result<Bytes, InvokeError>; 3] = [
@@ -339,10 +269,7 @@ async fn only_acknowledged_messages_are_deleted() {
     }
     source.send(&["f"]);
     invocations.next().await.answer.send(bytes("")).unwrap();
-    assert_eq!(
-        source.deleted(3).await,
-        ["handle of a", "handle of c", "handle of f"]
-    );
+    assert_eq!(source.deleted(3).await, ["handle of a", "handle of c", "handle of f"]);
     mapping.stop(LIMIT).await;
 }
 
@@ -423,7 +350,5 @@ async fn stop_finishes_what_is_under_way_and_is_bounded() {
             tokio::task::yield_now().await
         }
     };
-    tokio::time::timeout(LIMIT, given_up)
-        .await
-        .expect("the invocation is given up");
+    tokio::time::timeout(LIMIT, given_up).await.expect("the invocation is given up");
 }
