@@ -1,0 +1,338 @@
+//! The document as the gateway reads it. Every field of every object is listed, and an unlisted one
+//! is an error: what this gateway does not know, it must not pretend to do. What only people read
+//! is skipped; its fields begin with an underscore.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, Result};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
+use serde::de::{Error as _, IgnoredAny};
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+
+/// The rendered OpenAPI document.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Document {
+    #[serde(rename = "openapi")]
+    _openapi: OpenApiVersion,
+    #[serde(rename = "info")]
+    _info: IgnoredAny,
+    #[serde(rename = "tags")]
+    _tags: Option<IgnoredAny>,
+    #[serde(rename = "x-amazon-apigateway-request-validators")]
+    pub(super) validators: BTreeMap<String, RequestValidator>,
+    pub(super) paths: BTreeMap<String, BTreeMap<Verb, Operation>>,
+    #[serde(rename = "x-amazon-apigateway-gateway-responses")]
+    pub(super) gateway_responses: BTreeMap<ResponseType, GatewayResponse>,
+    pub(super) components: Components,
+}
+
+#[derive(Debug, Deserialize)]
+enum OpenApiVersion {
+    #[serde(rename = "3.0.1")]
+    V3_0_1,
+}
+
+/// What an operation checks before it calls its integration.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct RequestValidator {
+    /// The body against its schema.
+    pub(super) validate_request_body: bool,
+    /// The presence of required parameters: the document has none.
+    #[serde(rename = "validateRequestParameters")]
+    _validate_request_parameters: bool,
+}
+
+/// The methods that the document can use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Verb {
+    Get,
+    Options,
+    Put,
+}
+
+impl From<Verb> for Method {
+    fn from(verb: Verb) -> Self {
+        match verb {
+            Verb::Get => Self::GET,
+            Verb::Options => Self::OPTIONS,
+            Verb::Put => Self::PUT,
+        }
+    }
+}
+
+/// One method of one path.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct Operation {
+    #[serde(rename = "operationId")]
+    _operation_id: IgnoredAny,
+    #[serde(rename = "summary")]
+    _summary: Option<IgnoredAny>,
+    #[serde(rename = "description")]
+    _description: Option<IgnoredAny>,
+    #[serde(rename = "tags")]
+    _tags: Option<IgnoredAny>,
+    /// The name of a [`RequestValidator`].
+    #[serde(rename = "x-amazon-apigateway-request-validator")]
+    pub(super) validator: String,
+    /// Security schemes, each with the scopes of which a token needs one.
+    #[serde(default)]
+    pub(super) security: Vec<BTreeMap<String, Vec<String>>>,
+    pub(super) request_body: Option<RequestBody>,
+    /// The declared responses by status.
+    pub(super) responses: BTreeMap<String, DeclaredResponse>,
+    #[serde(rename = "x-amazon-apigateway-integration")]
+    pub(super) integration: Integration,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RequestBody {
+    #[serde(rename = "description")]
+    _description: Option<IgnoredAny>,
+    #[serde(rename = "required")]
+    _required: bool,
+    pub(super) content: OnlyJson<MediaType>,
+}
+
+/// A map by content type in which only JSON is known.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct OnlyJson<T> {
+    #[serde(rename = "application/json")]
+    pub(super) json: T,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct MediaType {
+    pub(super) schema: Value,
+    #[serde(rename = "example")]
+    _example: Option<IgnoredAny>,
+    #[serde(rename = "examples")]
+    _examples: Option<IgnoredAny>,
+}
+
+/// A response that API Gateway can map an integration's response to.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DeclaredResponse {
+    #[serde(rename = "description")]
+    _description: IgnoredAny,
+    #[serde(default)]
+    pub(super) headers: BTreeMap<String, IgnoredAny>,
+    #[serde(rename = "content")]
+    _content: Option<IgnoredAny>,
+}
+
+/// `x-amazon-apigateway-integration`.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub(super) enum Integration {
+    /// A call to SQS's query protocol.
+    Aws(AwsIntegration),
+    /// No call: a response made of the document alone.
+    Mock(MockIntegration),
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct AwsIntegration {
+    #[serde(rename = "httpMethod")]
+    _http_method: OnlyPost,
+    pub(super) uri: String,
+    #[serde(rename = "credentials")]
+    _credentials: String,
+    #[serde(rename = "passthroughBehavior")]
+    _passthrough_behavior: OnlyNever,
+    pub(super) timeout_in_millis: u64,
+    pub(super) request_parameters: BTreeMap<String, Static>,
+    pub(super) request_templates: OnlyJson<String>,
+    pub(super) responses: BTreeMap<String, IntegrationResponse>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct MockIntegration {
+    #[serde(rename = "passthroughBehavior")]
+    _passthrough_behavior: OnlyNever,
+    #[serde(rename = "requestTemplates")]
+    _request_templates: OnlyJson<MockStatus>,
+    pub(super) responses: OnlyDefault,
+}
+
+#[derive(Debug, Deserialize)]
+enum OnlyPost {
+    #[serde(rename = "POST")]
+    Post,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum OnlyNever {
+    Never,
+}
+
+#[derive(Debug, Deserialize)]
+enum MockStatus {
+    #[serde(rename = "{\"statusCode\":200}")]
+    Ok,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct OnlyDefault {
+    pub(super) default: IntegrationResponse,
+}
+
+/// What an integration's answer becomes.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct IntegrationResponse {
+    #[serde(deserialize_with = "status")]
+    pub(super) status_code: StatusCode,
+    #[serde(default)]
+    pub(super) response_parameters: BTreeMap<String, Static>,
+    pub(super) response_templates: Option<OnlyJson<String>>,
+}
+
+/// An entry of `x-amazon-apigateway-gateway-responses`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct GatewayResponse {
+    #[serde(default, deserialize_with = "some_status")]
+    pub(super) status_code: Option<StatusCode>,
+    #[serde(default)]
+    pub(super) response_parameters: BTreeMap<String, Static>,
+    pub(super) response_templates: OnlyJson<String>,
+}
+
+/// The kinds of answers that API Gateway gives without an integration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub(super) enum ResponseType {
+    AccessDenied,
+    BadRequestBody,
+    BadRequestParameters,
+    #[serde(rename = "DEFAULT_4XX")]
+    Default4xx,
+    #[serde(rename = "DEFAULT_5XX")]
+    Default5xx,
+    IntegrationFailure,
+    IntegrationTimeout,
+    MissingAuthenticationToken,
+    QuotaExceeded,
+    RequestTooLarge,
+    Throttled,
+    Unauthorized,
+    UnsupportedMediaType,
+    WafFiltered,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct Components {
+    pub(super) security_schemes: BTreeMap<String, SecurityScheme>,
+    pub(super) schemas: Value,
+}
+
+/// A Cognito authorizer; the only scheme there is.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SecurityScheme {
+    #[serde(rename = "type")]
+    _type: OnlyApiKey,
+    #[serde(rename = "name")]
+    _name: OnlyAuthorization,
+    #[serde(rename = "in")]
+    _in: OnlyHeader,
+    #[serde(rename = "description")]
+    _description: Option<IgnoredAny>,
+    #[serde(rename = "x-amazon-apigateway-authtype")]
+    _authtype: OnlyCognito,
+    #[serde(rename = "x-amazon-apigateway-authorizer")]
+    _authorizer: Authorizer,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+enum OnlyApiKey {
+    ApiKey,
+}
+
+#[derive(Debug, Deserialize)]
+enum OnlyAuthorization {
+    Authorization,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum OnlyHeader {
+    Header,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum OnlyCognito {
+    CognitoUserPools,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Authorizer {
+    #[serde(rename = "type")]
+    _type: OnlyCognito,
+    #[serde(rename = "providerARNs")]
+    _provider_arns: Vec<String>,
+}
+
+/// A static value in single quotes, the only kind of parameter mapping that is known.
+#[derive(Debug, Clone)]
+pub(super) struct Static(pub(super) HeaderValue);
+
+impl<'de> Deserialize<'de> for Static {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let value = text.strip_prefix('\'').and_then(|text| text.strip_suffix('\''));
+        let value = value.ok_or_else(|| D::Error::custom("only static values are supported"))?;
+        HeaderValue::from_str(value).map(Self).map_err(D::Error::custom)
+    }
+}
+
+fn status<'de, D: Deserializer<'de>>(deserializer: D) -> Result<StatusCode, D::Error> {
+    String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+}
+
+fn some_status<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<StatusCode>, D::Error> {
+    status(deserializer).map(Some)
+}
+
+impl Document {
+    /// Reads the document.
+    ///
+    /// # Errors
+    /// Anything in it that this gateway does not know.
+    pub(super) fn parse(text: &str) -> Result<Self> {
+        yaml_serde::from_str(text).context("reading the OpenAPI document")
+    }
+}
+
+/// The headers of a map of parameters whose names all begin with `prefix`.
+///
+/// # Errors
+/// A name with another beginning, or one that is no header name.
+pub(super) fn headers(
+    parameters: BTreeMap<String, Static>,
+    prefix: &str,
+) -> Result<Vec<(HeaderName, HeaderValue)>> {
+    let header = |(name, Static(value)): (String, Static)| {
+        let name =
+            name.strip_prefix(prefix).with_context(|| format!("unknown parameter {name}"))?;
+        Ok((name.parse()?, value))
+    };
+    parameters.into_iter().map(header).collect()
+}

@@ -1,0 +1,249 @@
+//! An API Gateway on this machine: `schema/payment-api.yaml` says what it does, and it refuses to
+//! start on anything in there that it does not know. A payment it accepts has a message id.
+//!
+//! - [`document`]: the document, read into types
+//! - [`authorizer`], [`validation`], [`rate`]: the checks, in this order
+//! - [`template`]: the mapping templates; [`context`]: the values they can use
+//! - [`integration`]: the call to the queue and the meaning of its answers
+//! - [`refusal`]: the answers without an integration
+//! - [`server`]: HTTP with bounds
+//!
+//! Nothing in here logs: what a request holds never leaves it but for the queue. Differences to
+//! AWS: a body over 8 KiB is answered 413 here and by the firewall's 403 there, the words about a
+//! wrong body are our own, and there is no firewall.
+
+mod authorizer;
+mod context;
+mod document;
+mod integration;
+mod rate;
+mod refusal;
+mod server;
+mod template;
+#[cfg(test)]
+mod tests;
+mod validation;
+
+use std::collections::{BTreeMap, HashMap};
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header,
+};
+use axum::http::{Uri, request::Parts};
+use http_body_util::{BodyExt as _, Limited};
+use jsonwebtoken::get_current_timestamp;
+use serde_json::Value;
+use tokio::time::timeout;
+
+use self::authorizer::Authorizer;
+use self::context::RequestContext;
+use self::document::{Components, Document, RequestValidator};
+use self::integration::Integration;
+use self::rate::RateLimit;
+use self::refusal::{Refusal, Refusals};
+pub use self::server::serve;
+use self::template::Input;
+use self::validation::BodyValidation;
+use crate::tokens::Verifier;
+
+/// API Gateway's limit on the request line and the headers together.
+const HEAD_BYTES_MAX: usize = 10_240;
+/// The firewall's limit on a body.
+const BODY_BYTES_MAX: usize = 8 * 1024;
+
+/// The gateway, ready to serve.
+pub struct Gateway(Arc<Inner>);
+
+/// What the document does not say.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// Requests per second that are let through, none for all of them. As many may come at once.
+    pub rate_limit: Option<NonZeroU32>,
+    /// How long a body may take to arrive.
+    pub body_timeout: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { rate_limit: None, body_timeout: Duration::from_secs(10) }
+    }
+}
+
+struct Inner {
+    routes: HashMap<String, HashMap<Method, Operation>>,
+    refusals: Refusals,
+    authorizer: Authorizer,
+    rate_limit: Option<RateLimit>,
+    body_timeout: Duration,
+    queue: Router,
+}
+
+/// One method of one path, compiled.
+struct Operation {
+    /// A caller needs one of these scopes; none where nobody needs a token.
+    scopes: Option<Vec<String>>,
+    body: Option<BodyValidation>,
+    integration: Integration,
+}
+
+impl Gateway {
+    /// Compiles the rendered document. `queue` answers SQS's query protocol and is called in
+    /// process.
+    ///
+    /// # Errors
+    /// Something in the document that this gateway does not know, or that contradicts itself.
+    pub fn new(
+        document: &str,
+        verifier: Verifier,
+        queue: Router,
+        options: Options,
+    ) -> Result<Self> {
+        let Document { validators, paths, gateway_responses, components, .. } =
+            Document::parse(document)?;
+        let mut routes = HashMap::new();
+        for (path, verbs) in paths {
+            ensure!(!path.contains('{'), "path parameters are not supported: {path}");
+            let mut operations = HashMap::new();
+            for (verb, operation) in verbs {
+                let operation = Operation::new(operation, &validators, &components)
+                    .with_context(|| format!("the operation {verb:?} {path}"))?;
+                operations.insert(verb.into(), operation);
+            }
+            routes.insert(path, operations);
+        }
+        Ok(Self(Arc::new(Inner {
+            routes,
+            refusals: Refusals::new(gateway_responses)?,
+            authorizer: Authorizer::new(verifier),
+            rate_limit: options.rate_limit.map(RateLimit::new),
+            body_timeout: options.body_timeout,
+            queue,
+        })))
+    }
+
+    /// The gateway as a service.
+    pub fn router(&self) -> Router {
+        Router::new().fallback(handle).with_state(Arc::clone(&self.0))
+    }
+}
+
+impl Operation {
+    fn new(
+        described: document::Operation,
+        validators: &BTreeMap<String, RequestValidator>,
+        components: &Components,
+    ) -> Result<Self> {
+        let scopes = match &described.security[..] {
+            [] => None,
+            [schemes] if schemes.len() == 1 => schemes.iter().next(),
+            _ => bail!("one security scheme is supported, not several"),
+        };
+        if let Some((scheme, scopes)) = scopes {
+            ensure!(components.security_schemes.contains_key(scheme), "no such scheme: {scheme}");
+            ensure!(!scopes.is_empty(), "without a scope, ID tokens would be accepted");
+        }
+        let validator = validators.get(&described.validator).context("no such validator")?;
+        let body = described.request_body.filter(|_| validator.validate_request_body);
+        let compile = |body: document::RequestBody| {
+            BodyValidation::new(&body.content.json.schema, &components.schemas)
+        };
+        Ok(Self {
+            scopes: scopes.map(|(_, scopes)| scopes.clone()),
+            body: body.map(compile).transpose()?,
+            integration: Integration::new(described.integration, &described.responses)?,
+        })
+    }
+}
+
+async fn handle(State(gateway): State<Arc<Inner>>, request: Request<Body>) -> Response<Body> {
+    let mut context = RequestContext::new(request.headers());
+    let ids = context.id_headers();
+    let answer = gateway.answer(request, &mut context).await;
+    let mut response = answer.unwrap_or_else(|refusal| gateway.refusals.respond(refusal, context));
+    response.headers_mut().extend(ids.map(|(name, id)| (HeaderName::from_static(name), id)));
+    response
+}
+
+impl Inner {
+    /// Every check in API Gateway's order, then the integration.
+    async fn answer(
+        &self,
+        request: Request<Body>,
+        context: &mut RequestContext,
+    ) -> Result<Response<Body>, Refusal> {
+        let (Parts { method, uri, headers, .. }, body) = request.into_parts();
+        check_head(&uri, &headers)?;
+        let operation = self.routes.get(uri.path()).and_then(|verbs| verbs.get(&method));
+        let operation = operation.ok_or(Refusal::UnknownRoute)?;
+        let body = read_body(body, self.body_timeout).await?;
+        if let Some(scopes) = &operation.scopes {
+            let token = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+            let claims = self.authorizer.authorize(token, scopes, get_current_timestamp());
+            context.claims = Some(claims.ok_or(Refusal::Unauthorized)?);
+        }
+        check_media_type(&headers)?;
+        let json = match &operation.body {
+            Some(schema) => schema.check(&body).map_err(Refusal::InvalidBody)?,
+            None => Value::Null,
+        };
+        if self.rate_limit.as_ref().is_some_and(|limit| !limit.admit(Instant::now())) {
+            return Err(Refusal::Throttled);
+        }
+        // Without a schema nothing has checked it.
+        let body = std::str::from_utf8(&body).map_err(|_| Refusal::UnsupportedMediaType)?;
+        let input = Input { body, json: &json };
+        operation.integration.call(&self.queue, input, context).await
+    }
+}
+
+fn check_head(uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
+    let target = uri.path_and_query().map_or(0, |target| target.as_str().len());
+    let fields = headers.iter().map(|(name, value)| name.as_str().len() + value.len());
+    let fits = target + fields.sum::<usize>() <= HEAD_BYTES_MAX;
+    fits.then_some(()).ok_or(Refusal::RequestTooLarge)
+}
+
+async fn read_body(body: Body, patience: Duration) -> Result<Bytes, Refusal> {
+    let whole = timeout(patience, Limited::new(body, BODY_BYTES_MAX).collect()).await;
+    match whole {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
+            Err(Refusal::RequestTooLarge)
+        }
+        Ok(Err(_)) | Err(_) => Err(Refusal::BodyUnfinished),
+    }
+}
+
+/// JSON or nothing said, and not compressed.
+fn check_media_type(headers: &HeaderMap) -> Result<(), Refusal> {
+    let json = headers.get_all(header::CONTENT_TYPE).iter().all(|value| {
+        let media_type = value.to_str().unwrap_or_default().split(';').next().unwrap_or_default();
+        media_type.trim().eq_ignore_ascii_case("application/json")
+    });
+    let plain = headers.get_all(header::CONTENT_ENCODING).iter().all(|value| value == "identity");
+    (json && plain).then_some(()).ok_or(Refusal::UnsupportedMediaType)
+}
+
+/// A response with a JSON body, or none.
+fn response(
+    status: StatusCode,
+    headers: &[(HeaderName, HeaderValue)],
+    json: String,
+) -> Response<Body> {
+    let typed = !json.is_empty();
+    let mut response = Response::new(Body::from(json));
+    *response.status_mut() = status;
+    response.headers_mut().extend(headers.iter().cloned());
+    if typed {
+        let json = HeaderValue::from_static("application/json");
+        response.headers_mut().insert(header::CONTENT_TYPE, json);
+    }
+    response
+}
