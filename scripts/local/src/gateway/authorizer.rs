@@ -1,7 +1,8 @@
 //! The Cognito authorizer: who is calling, and may they?
 //!
 //! A missing, garbled, expired or foreign token, an ID token, and a token without the scope are all
-//! answered 401, as a user pool authorizer with scopes answers them.
+//! answered 401, as users of Cognito's authorizer report it. AWS documents 403 (`ACCESS_DENIED`) for
+//! an authorizer that denies access, so the document tells clients to treat both alike.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

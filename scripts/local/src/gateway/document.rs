@@ -10,6 +10,28 @@ use serde::de::{Error as _, IgnoredAny};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
+/// Types of a single value, the only one that this gateway knows.
+macro_rules! only {
+    ($($name:ident = $value:literal,)*) => {
+        $(#[derive(Debug, Deserialize)]
+        enum $name {
+            #[serde(rename = $value)]
+            Known,
+        })*
+    };
+}
+
+only! {
+    OpenApiVersion = "3.0.1",
+    OnlyPost = "POST",
+    OnlyNever = "never",
+    MockStatus = "{\"statusCode\":200}",
+    OnlyApiKey = "apiKey",
+    OnlyAuthorization = "Authorization",
+    OnlyHeader = "header",
+    OnlyCognito = "cognito_user_pools",
+}
+
 /// The rendered OpenAPI document.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -26,12 +48,6 @@ pub(super) struct Document {
     #[serde(rename = "x-amazon-apigateway-gateway-responses")]
     pub(super) gateway_responses: BTreeMap<ResponseType, GatewayResponse>,
     pub(super) components: Components,
-}
-
-#[derive(Debug, Deserialize)]
-enum OpenApiVersion {
-    #[serde(rename = "3.0.1")]
-    V3_0_1,
 }
 
 /// What an operation checks before it calls its integration.
@@ -166,24 +182,6 @@ pub(super) struct MockIntegration {
 }
 
 #[derive(Debug, Deserialize)]
-enum OnlyPost {
-    #[serde(rename = "POST")]
-    Post,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum OnlyNever {
-    Never,
-}
-
-#[derive(Debug, Deserialize)]
-enum MockStatus {
-    #[serde(rename = "{\"statusCode\":200}")]
-    Ok,
-}
-
-#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct OnlyDefault {
     pub(super) default: IntegrationResponse,
@@ -256,29 +254,6 @@ pub(super) struct SecurityScheme {
     _authtype: OnlyCognito,
     #[serde(rename = "x-amazon-apigateway-authorizer")]
     _authorizer: Authorizer,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-enum OnlyApiKey {
-    ApiKey,
-}
-
-#[derive(Debug, Deserialize)]
-enum OnlyAuthorization {
-    Authorization,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum OnlyHeader {
-    Header,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum OnlyCognito {
-    CognitoUserPools,
 }
 
 #[derive(Debug, Deserialize)]

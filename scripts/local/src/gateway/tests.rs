@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, OnceLock};
 
 use axum::http::request::Builder;
+use schema::envelope::{SCHEMA_VERSION, attribute};
 use serde_json::json;
 use tempfile::TempDir;
 use tower::ServiceExt as _;
@@ -351,6 +352,7 @@ async fn a_good_payment_is_queued_byte_for_byte() {
         text("$input.body $context.x #set($x = 1) #if(true)x#end ## $$ ${x} \\$x"),
         text("\u{1f4b8}\u{202e}שלום\u{200f} e\u{301} \u{1d4d0}"),
         text("\"quoted\" \\ and / </script>"),
+        text("one\r\ntwo\tthree"),
         with("description", "\"\\u0041\\/\\ud83d\\udcb8\""),
         format!(
             "{} ",
@@ -400,9 +402,13 @@ async fn nothing_a_client_sends_besides_the_body_reaches_the_queue() {
         assert_eq!(status, 200, "{name}");
         let [form] = &stack.take_sent()[..] else { panic!("not one message: {name}") };
         let id = headers["x-amz-apigw-id"].to_str().expect("text");
-        let mut expected = vec![("sub", USER), ("requestId", id)];
-        let accepted_at = &form["MessageAttribute.3.Value.StringValue"];
-        expected.extend([("acceptedAt", accepted_at.as_str()), ("schemaVersion", "1")]);
+        let accepted_at = form["MessageAttribute.3.Value.StringValue"].as_str();
+        let expected = [
+            (attribute::SUB, USER),
+            (attribute::REQUEST_ID, id),
+            (attribute::ACCEPTED_AT, accepted_at),
+            (attribute::SCHEMA_VERSION, &SCHEMA_VERSION.to_string()),
+        ];
         for (index, (attribute, value)) in expected.into_iter().enumerate() {
             let prefix = format!("MessageAttribute.{}", index + 1);
             assert_eq!(form[&format!("{prefix}.Name")], attribute, "{name}");
