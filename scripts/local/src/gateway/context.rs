@@ -10,7 +10,7 @@ use base64::prelude::BASE64_URL_SAFE;
 use uuid::Uuid;
 
 use super::refusal::Refusal;
-use super::template::{Field, Values};
+use super::template::Field;
 use crate::tokens::Claims;
 
 /// One request.
@@ -52,10 +52,9 @@ impl RequestContext {
             ("x-amz-apigw-id", value(&self.extended_request_id)),
         ]
     }
-}
 
-impl Values for RequestContext {
-    fn get(&self, field: Field) -> Option<Cow<'_, str>> {
+    /// The value of a `$context` variable.
+    pub(super) fn get(&self, field: Field) -> Option<Cow<'_, str>> {
         match field {
             Field::ExtendedRequestId => Some(Cow::Borrowed(&self.extended_request_id)),
             Field::RequestTimeEpoch => Some(Cow::Owned(self.arrived_at_ms.to_string())),

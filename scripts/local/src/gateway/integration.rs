@@ -121,7 +121,7 @@ impl QueueCall {
         input: Input<'_>,
         context: &RequestContext,
     ) -> Result<(StatusCode, String), Refusal> {
-        let form = self.template.render(input, context).text;
+        let form = self.template.render(input, &|field| context.get(field)).text;
         let mut request = Request::new(Body::from(form));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.uri.clone();
@@ -168,7 +168,8 @@ impl Mapping {
             return response(self.status, &self.headers, String::new());
         };
         let json = serde_json::from_str(answer).unwrap_or(Value::Null);
-        let rendered = template.render(Input { body: answer, json: &json }, context);
+        let rendered =
+            template.render(Input { body: answer, json: &json }, &|field| context.get(field));
         response(rendered.status.unwrap_or(self.status), &self.headers, rendered.text)
     }
 }

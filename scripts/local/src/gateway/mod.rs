@@ -1,12 +1,12 @@
 //! An API Gateway on this machine: `schema/payment-api.yaml` says what it does, and it refuses to
 //! start on anything in there that it does not know. A payment it accepts has a message id.
 //!
-//! - [`document`]: the document, read into types
-//! - [`authorizer`], [`validation`], [`rate`]: the checks, in this order
-//! - [`template`]: the mapping templates; [`context`]: the values they can use
-//! - [`integration`]: the call to the queue and the meaning of its answers
-//! - [`refusal`]: the answers without an integration
-//! - [`server`]: HTTP with bounds
+//! - `document`: the document, read into types
+//! - `authorizer`, `validation`, `rate`: the checks, in this order
+//! - `template`: the mapping templates; `context`: the values they can use
+//! - `integration`: the call to the queue and the meaning of its answers
+//! - `refusal`: the answers without an integration
+//! - `server`: HTTP with bounds
 //!
 //! Nothing in here logs: what a request holds never leaves it but for the queue. Differences to
 //! AWS: a body over 8 KiB is answered 413 here and by the firewall's 403 there, the words about a
@@ -33,10 +33,10 @@ use anyhow::{Context as _, Result, bail, ensure};
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
+use axum::http::request::Parts;
 use axum::http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header,
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header,
 };
-use axum::http::{Uri, request::Parts};
 use http_body_util::{BodyExt as _, Limited};
 use jsonwebtoken::get_current_timestamp;
 use serde_json::Value;

@@ -134,7 +134,7 @@ impl Refusals {
         context.refusal = Some(refusal);
         let known = self.0.get(&kind).unwrap_or_else(|| &self.0[&default]);
         let nothing = Input { body: "", json: &Value::Null };
-        let text = known.template.render(nothing, &context).text;
+        let text = known.template.render(nothing, &|field| context.get(field)).text;
         response(known.status.unwrap_or(status), &known.headers, text)
     }
 }

@@ -64,10 +64,7 @@ pub(super) enum Field {
 }
 
 /// Supplies the values of `$context`. None is Velocity's null.
-pub(super) trait Values {
-    /// The value of one variable.
-    fn get(&self, field: Field) -> Option<Cow<'_, str>>;
-}
+pub(super) type Values<'v> = dyn Fn(Field) -> Option<Cow<'v, str>> + 'v;
 
 #[derive(Debug)]
 enum Node {
@@ -137,7 +134,7 @@ impl Template {
     }
 
     /// Renders the template.
-    pub(super) fn render(&self, input: Input<'_>, values: &dyn Values) -> Rendered {
+    pub(super) fn render(&self, input: Input<'_>, values: &Values<'_>) -> Rendered {
         let text = String::with_capacity(input.body.len() * 2);
         let variables = vec![None; self.variables];
         let mut scope = Scope { input, values, variables, status: None };
@@ -147,14 +144,14 @@ impl Template {
 }
 
 /// One rendering.
-struct Scope<'r> {
+struct Scope<'r, 'v> {
     input: Input<'r>,
-    values: &'r dyn Values,
+    values: &'r Values<'v>,
     variables: Vec<Option<String>>,
     status: Option<StatusCode>,
 }
 
-impl Scope<'_> {
+impl Scope<'_, '_> {
     fn render(&mut self, nodes: &[Node], mut out: String) -> String {
         for node in nodes {
             match node {
@@ -193,7 +190,7 @@ impl Scope<'_> {
                 Some(Cow::Owned(out))
             }
             Expression::Variable(variable) => self.variables[*variable].as_deref().map(Into::into),
-            Expression::Field(field) => self.values.get(*field),
+            Expression::Field(field) => (self.values)(*field),
             Expression::Body => Some(Cow::Borrowed(self.input.body)),
             Expression::Path(pointer) => match self.input.json.pointer(pointer)? {
                 Value::Null => None,
@@ -443,18 +440,12 @@ mod tests {
 
     use super::*;
 
-    struct Fixed;
-
-    impl Values for Fixed {
-        fn get(&self, field: Field) -> Option<Cow<'_, str>> {
-            match field {
-                Field::ExtendedRequestId => Some("Xk+/=".into()),
-                Field::RequestTimeEpoch => Some("1700000000000".into()),
-                Field::Subject => Some("a user".into()),
-                Field::XrayTraceId | Field::ErrorMessageString | Field::ValidationErrorString => {
-                    None
-                }
-            }
+    fn fixed(field: Field) -> Option<Cow<'static, str>> {
+        match field {
+            Field::ExtendedRequestId => Some("Xk+/=".into()),
+            Field::RequestTimeEpoch => Some("1700000000000".into()),
+            Field::Subject => Some("a user".into()),
+            Field::XrayTraceId | Field::ErrorMessageString | Field::ValidationErrorString => None,
         }
     }
 
@@ -486,7 +477,7 @@ mod tests {
         ];
         for (template, expected) in cases {
             let known = Template::parse(template).expect(template);
-            let rendered = known.render(Input { body, json: &json }, &Fixed);
+            let rendered = known.render(Input { body, json: &json }, &fixed);
             assert_eq!(rendered.text, expected, "{template}");
         }
     }
@@ -496,7 +487,7 @@ mod tests {
         let template =
             "#if($context.xrayTraceId)a#else#set($context.responseOverride.status = 500)b#end";
         let template = Template::parse(template).expect("a known template");
-        let rendered = template.render(Input { body: "", json: &Value::Null }, &Fixed);
+        let rendered = template.render(Input { body: "", json: &Value::Null }, &fixed);
         let status = Some(StatusCode::INTERNAL_SERVER_ERROR);
         assert_eq!(rendered, Rendered { text: "b".to_owned(), status });
     }
