@@ -1,13 +1,24 @@
-//! The whole Remit pipeline on one machine.
+//! The whole Remit pipeline on one machine: `cargo local`.
 //!
-//! - [`gateway`]: an API Gateway, driven by the OpenAPI document.
-//! - [`tokens`]: a user pool's place taken, the issuer of access tokens.
-//! - [`queue`]: an SQS on SQLite.
-//! - [`functions`]: child processes behind the Lambda Runtime API, and the event source mapping.
+//! - [`cli`]: flags, what is printed, Ctrl-C.
+//! - [`pipeline`]: everything below, started in order and stopped in order.
+//! - [`gateway`]: the first door, an API Gateway driven by the OpenAPI document. **A new endpoint**
+//!   needs nothing here unless its integration is of a new kind.
+//! - [`tokens`]: the user pool's place, an issuer of access tokens.
+//! - [`queue`]: the second door, an SQS on SQLite.
+//! - [`functions`]: the third door, the functions as real processes behind Lambda's Runtime API, and
+//!   the event source mapping.
 //! - [`table`]: a DynamoDB on SQLite.
+//!
+//! Nothing here restates what the document or a function says, listens on anything but loopback, or
+//! forgets what it has accepted when it is killed.
 
+pub mod cli;
 pub mod functions;
 pub mod gateway;
+pub mod pipeline;
 pub mod queue;
 pub mod table;
 pub mod tokens;
+
+pub use cli::main;

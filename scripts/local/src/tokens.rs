@@ -24,7 +24,7 @@ pub const EXPIRES_IN: Duration = Duration::from_secs(5 * 60);
 
 const ISSUER: &str = "https://cognito-idp.local.invalid/local_remit";
 const CLIENT_ID: &str = "remit-local";
-const KEY_FILE: &str = "token-key.der";
+pub(crate) const KEY_FILE: &str = "token-key.der";
 
 /// Signs tokens with a key of its own.
 pub struct Issuer {

@@ -13,10 +13,5 @@ async fn queue_behaves_like_sqs_through_the_sdk() {
             surprises.push(text);
         }
     }
-    assert!(
-        surprises.is_empty(),
-        "{} surprises:\n{}",
-        surprises.len(),
-        surprises.join("\n")
-    );
+    assert!(surprises.is_empty(), "{} surprises:\n{}", surprises.len(), surprises.join("\n"));
 }

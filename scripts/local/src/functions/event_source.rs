@@ -22,6 +22,7 @@ use tokio::{
 };
 
 use super::{backoff::Backoff, runtime_api::InvokeError};
+use crate::queue::{AttributeValue, MessageAttribute, QueueError, Queues, Received};
 
 /// The most messages of one receive, as in SQS.
 const RECEIVE_MAX: usize = 10;
@@ -66,41 +67,25 @@ pub trait MessageSource: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<(), Self::Error>> + Send;
 }
 
-/// A message as it was received.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Received {
-    /// The message's id.
-    pub message_id: String,
-    /// The handle of this delivery.
-    pub receipt_handle: String,
-    /// The body.
-    pub body: String,
-    /// MD5 of the body, in hexadecimal.
-    pub md5_of_body: String,
-    /// MD5 of the message attributes, when there are any.
-    pub md5_of_message_attributes: Option<String>,
-    /// SQS's own attributes: receive count, times, sender, trace.
-    pub attributes: BTreeMap<String, String>,
-    /// The sender's attributes.
-    pub message_attributes: BTreeMap<String, MessageAttribute>,
-}
+impl MessageSource for Queues {
+    type Error = QueueError;
 
-/// An attribute given by the sender.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MessageAttribute {
-    /// String, Number or Binary, with an optional label after a dot.
-    pub data_type: String,
-    /// The value.
-    pub value: AttributeValue,
-}
+    fn arn(&self, queue: &str) -> String {
+        Queues::arn(self, queue)
+    }
 
-/// The value of a message attribute.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum AttributeValue {
-    /// Text or a number.
-    String(String),
-    /// Bytes.
-    Binary(Vec<u8>),
+    async fn receive(
+        &self,
+        queue: &str,
+        max: usize,
+        wait: Duration,
+    ) -> Result<Vec<Received>, QueueError> {
+        Queues::receive(self, queue, max, wait).await
+    }
+
+    async fn delete(&self, queue: &str, receipt_handles: Vec<String>) -> Result<(), QueueError> {
+        Queues::delete(self, queue, receipt_handles).await
+    }
 }
 
 /// How a queue is mapped to a function.

@@ -115,16 +115,8 @@ impl Attributes {
 
     /// The value of one of the attributes that hold a number.
     pub(super) fn number(&self, name: &str) -> i64 {
-        let default = || {
-            NUMBERS
-                .iter()
-                .find(|entry| entry.0 == name)
-                .map_or(0, |entry| entry.1)
-        };
-        self.0
-            .get(name)
-            .and_then(|value| value.parse().ok())
-            .unwrap_or_else(default)
+        let default = || NUMBERS.iter().find(|entry| entry.0 == name).map_or(0, |entry| entry.1);
+        self.0.get(name).and_then(|value| value.parse().ok()).unwrap_or_else(default)
     }
 
     /// The redrive policy, if one is set.
@@ -157,9 +149,7 @@ fn normal(name: &str, value: &str) -> Result<Option<String>, QueueError> {
     let invalid = || QueueError::InvalidAttributeValue(name.to_owned());
     let within = |least: i64, greatest: i64| {
         let number = value.parse::<i64>().map_err(|_| invalid())?;
-        let text = (least..=greatest)
-            .contains(&number)
-            .then(|| number.to_string());
+        let text = (least..=greatest).contains(&number).then(|| number.to_string());
         text.map(Some).ok_or_else(invalid)
     };
     if let Some((_, _, least, greatest)) = NUMBERS.iter().find(|entry| entry.0 == name) {
@@ -194,7 +184,9 @@ fn redrive_policy(text: &str) -> Result<String, QueueError> {
         other => other.as_i64(),
     };
     let count = count.filter(|count| (1..=1_000).contains(count)).ok_or_else(|| {
-        invalid("Invalid value for maxReceiveCount, valid values are from 1 to 1000 both inclusive.")
+        invalid(
+            "Invalid value for maxReceiveCount, valid values are from 1 to 1000 both inclusive.",
+        )
     })?;
     if name_in(target).is_none() {
         return Err(invalid("Invalid value for deadLetterTargetArn."));

@@ -88,11 +88,7 @@ pub(super) struct Spelling {
 /// One line of the table below: SQS's own exceptions, the shape without its namespace.
 macro_rules! spelling {
     (sqs $shape:literal, $code:literal, $status:literal) => {
-        Spelling {
-            shape: concat!("com.amazonaws.sqs#", $shape),
-            code: $code,
-            status: $status,
-        }
+        Spelling { shape: concat!("com.amazonaws.sqs#", $shape), code: $code, status: $status }
     };
     (common $shape:literal, $code:literal, $status:literal) => {
         Spelling {

@@ -48,9 +48,7 @@ impl Handle {
 
 impl fmt::Display for Handle {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut bytes = [self.queue, self.number, self.receives]
-            .map(i64::to_be_bytes)
-            .concat();
+        let mut bytes = [self.queue, self.number, self.receives].map(i64::to_be_bytes).concat();
         bytes.extend(checksum(&bytes));
         formatter.write_str(&URL_SAFE_NO_PAD.encode(bytes))
     }

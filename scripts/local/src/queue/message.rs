@@ -92,13 +92,7 @@ impl Message {
             attribute.check(name)?;
         }
         let id = uuid::Uuid::new_v4().to_string();
-        Ok(Self {
-            id,
-            body,
-            attributes,
-            trace: None,
-            delay_s: None,
-        })
+        Ok(Self { id, body, attributes, trace: None, delay_s: None })
     }
 
     /// What counts towards the limits: the body and every part of every attribute, in bytes.
@@ -120,10 +114,7 @@ impl Message {
         }
         if let Some(trace) = &self.trace {
             let value = AttributeValue::String(trace.clone());
-            let header = MessageAttribute {
-                data_type: "String".into(),
-                value,
-            };
+            let header = MessageAttribute { data_type: "String".into(), value };
             let system = BTreeMap::from([(TRACE_HEADER.to_owned(), header)]);
             answer["MD5OfMessageSystemAttributes"] = md5_of_attributes(&system).into();
         }
@@ -144,23 +135,13 @@ impl MessageAttribute {
             ))
         };
         let is_binary = data_type.split('.').next() == Some("Binary");
-        let member = if is_binary {
-            "BinaryValue"
-        } else {
-            "StringValue"
-        };
-        let text = value[member]
-            .as_str()
-            .filter(|text| !text.is_empty())
-            .ok_or_else(empty)?;
+        let member = if is_binary { "BinaryValue" } else { "StringValue" };
+        let text = value[member].as_str().filter(|text| !text.is_empty()).ok_or_else(empty)?;
         let value = match is_binary {
             false => AttributeValue::String(text.to_owned()),
             true => AttributeValue::Binary(STANDARD.decode(text).map_err(|_| empty())?),
         };
-        Ok(Self {
-            data_type: data_type.to_owned(),
-            value,
-        })
+        Ok(Self { data_type: data_type.to_owned(), value })
     }
 
     /// The form that both protocols and the database share.
@@ -189,10 +170,7 @@ impl MessageAttribute {
                 "Message (user) attribute names and types must have 1 to 256 bytes.".into(),
             );
         }
-        if !name
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte))
-        {
+        if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte)) {
             return refuse(format!(
                 "Message (user) attributes name '{name}' can only contain upper and lower case \
                  letters, digits, periods, hyphens and underscores."

@@ -58,9 +58,7 @@ impl Queues {
     /// the queue URLs: `{base_url}/000000000000/{name}`.
     pub fn open(file: &Path, base_url: &str) -> anyhow::Result<Self> {
         let now_ms = || {
-            let since = SystemTime::now()
-                .duration_since(UNIX_EPOCH)
-                .unwrap_or_default();
+            let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
             i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
         };
         Self::open_with_clock(file, base_url, Arc::new(now_ms))
@@ -100,10 +98,8 @@ impl Queues {
         name: &str,
         attributes: &[(&str, String)],
     ) -> Result<(), QueueError> {
-        let wanted: BTreeMap<String, String> = attributes
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), value.clone()))
-            .collect();
+        let wanted: BTreeMap<String, String> =
+            attributes.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
         let queue = name.to_owned();
         self.writer
             .run(move |store| match store.queue(&queue) {
@@ -134,9 +130,7 @@ impl Queues {
         messages: Vec<Message>,
     ) -> Result<Vec<Result<(), QueueError>>, QueueError> {
         let name = name.to_owned();
-        self.writer
-            .run(move |store| store.send(&name, &messages))
-            .await
+        self.writer.run(move |store| store.send(&name, &messages)).await
     }
 
     /// Receives up to `max` messages (more than SQS's ten if so wished), with all attributes. With
@@ -165,10 +159,8 @@ impl Queues {
             let mut changed = std::pin::pin!(signal.notified());
             changed.as_mut().enable();
             let queue = name.to_owned();
-            let Found { messages, next_ms } = self
-                .writer
-                .run(move |store| store.receive(&queue, max, visibility_s))
-                .await?;
+            let Found { messages, next_ms } =
+                self.writer.run(move |store| store.receive(&queue, max, visibility_s)).await?;
             if !messages.is_empty() || Instant::now() >= deadline {
                 return Ok(messages.into_iter().map(Received::from).collect());
             }
@@ -186,20 +178,12 @@ impl Queues {
     /// Deletes messages, all in one transaction. A stale handle deletes nothing and is no error;
     /// a handle that this queue never issued is one, and the others are deleted all the same.
     pub async fn delete(&self, name: &str, receipt_handles: Vec<String>) -> Result<(), QueueError> {
-        let (handles, invalid): (Vec<_>, Vec<_>) = receipt_handles
-            .iter()
-            .map(|text| Handle::parse(text))
-            .partition(Result::is_ok);
+        let (handles, invalid): (Vec<_>, Vec<_>) =
+            receipt_handles.iter().map(|text| Handle::parse(text)).partition(Result::is_ok);
         let handles: Vec<Handle> = handles.into_iter().flatten().collect();
         let name = name.to_owned();
-        let results = self
-            .writer
-            .run(move |store| store.delete(&name, &handles))
-            .await?;
-        results
-            .into_iter()
-            .chain(invalid.into_iter().map(|result| result.map(|_| ())))
-            .collect()
+        let results = self.writer.run(move |store| store.delete(&name, &handles)).await?;
+        results.into_iter().chain(invalid.into_iter().map(|result| result.map(|_| ()))).collect()
     }
 
     /// How many messages the queue holds. Takes a while on a very deep queue, but holds up nobody.
@@ -212,29 +196,18 @@ impl Queues {
 impl From<Taken> for Received {
     fn from(taken: Taken) -> Self {
         let mut attributes = BTreeMap::from([
-            (
-                "ApproximateReceiveCount".to_owned(),
-                taken.handle.receives.to_string(),
-            ),
+            ("ApproximateReceiveCount".to_owned(), taken.handle.receives.to_string()),
             ("SentTimestamp".to_owned(), taken.sent_ms.to_string()),
             ("SenderId".to_owned(), SENDER.to_owned()),
-            (
-                "ApproximateFirstReceiveTimestamp".to_owned(),
-                taken.first_received_ms.to_string(),
-            ),
+            ("ApproximateFirstReceiveTimestamp".to_owned(), taken.first_received_ms.to_string()),
         ]);
         if let Some(trace) = taken.trace {
             attributes.insert(message::TRACE_HEADER.to_owned(), trace);
         }
         if let Some(source) = taken.source {
-            attributes.insert(
-                "DeadLetterQueueSourceArn".to_owned(),
-                attributes::arn(&source),
-            );
+            attributes.insert("DeadLetterQueueSourceArn".to_owned(), attributes::arn(&source));
         }
-        let stored = taken
-            .attributes
-            .and_then(|text| serde_json::from_str(&text).ok());
+        let stored = taken.attributes.and_then(|text| serde_json::from_str(&text).ok());
         let message_attributes = stored
             .and_then(|stored| message::attributes_from_json(&stored).ok())
             .unwrap_or_default();

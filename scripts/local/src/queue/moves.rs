@@ -70,15 +70,7 @@ impl Store {
                                      number_max, started_ms, next_ms)
              SELECT ?1, ?2, ?3, ?4, ?5, 0, count(*), coalesce(max(number), 0), ?6, ?6
              FROM messages WHERE queue = ?7",
-            params![
-                handle,
-                source,
-                destination,
-                rate,
-                RUNNING,
-                self.now_ms(),
-                queue
-            ],
+            params![handle, source, destination, rate, RUNNING, self.now_ms(), queue],
         )?;
         self.plan_moves()?;
         Ok(handle)
@@ -158,13 +150,7 @@ impl Store {
             self.connection.execute(
                 "UPDATE move_tasks SET status = ?, failure = ?, moved = moved + ?, next_ms = ?
                  WHERE id = ?",
-                params![
-                    status,
-                    failure,
-                    moved,
-                    self.now_ms() + batch * 1_000 / task.rate,
-                    task.id
-                ],
+                params![status, failure, moved, self.now_ms() + batch * 1_000 / task.rate, task.id],
             )?;
         }
         self.plan_moves()?;

@@ -29,11 +29,7 @@ type Answer = Result<Value, QueueError>;
 
 /// Runs the operation of this name. A request to a queue's own URL brings the queue in `path`.
 pub(super) async fn run(queues: &Queues, action: &str, input: Value, path: &str) -> Answer {
-    let request = Request {
-        queues,
-        input,
-        path,
-    };
+    let request = Request { queues, input, path };
     match action {
         "SendMessage" => request.send_message().await,
         "SendMessageBatch" => request.send_message_batch().await,
@@ -131,19 +127,14 @@ impl Request<'_> {
         };
         let wait = Duration::from_secs(u64::try_from(wait_s).unwrap_or(0));
         let max = usize::try_from(max).unwrap_or(1);
-        let messages = self
-            .queues
-            .receive_for(&queue, max, wait, visibility_s)
-            .await?;
+        let messages = self.queues.receive_for(&queue, max, wait, visibility_s).await?;
         let mut system = texts(&self.input, "AttributeNames");
         system.extend(texts(&self.input, "MessageSystemAttributeNames"));
         let own = texts(&self.input, "MessageAttributeNames");
         if messages.is_empty() {
             return Ok(json!({}));
         }
-        let messages = messages
-            .into_iter()
-            .map(|message| received(message, &system, &own));
+        let messages = messages.into_iter().map(|message| received(message, &system, &own));
         Ok(json!({"Messages": messages.collect::<Vec<_>>()}))
     }
 
@@ -168,11 +159,7 @@ impl Request<'_> {
                 Err(error) => outcomes.add(id, Err(error)),
             }
         }
-        let results = self
-            .queues
-            .writer
-            .run(move |store| store.delete(&queue, &handles))
-            .await?;
+        let results = self.queues.writer.run(move |store| store.delete(&queue, &handles)).await?;
         for (id, result) in ids.into_iter().zip(results) {
             outcomes.add(id, result.map(|()| json!({})));
         }
@@ -204,27 +191,18 @@ impl Request<'_> {
 
     async fn attributes(&self, queue: &str) -> Result<super::attributes::Attributes, QueueError> {
         let queue = queue.to_owned();
-        self.queues
-            .reader
-            .run(move |store| Ok(store.queue(&queue)?.attributes))
-            .await
+        self.queues.reader.run(move |store| Ok(store.queue(&queue)?.attributes)).await
     }
 
     async fn create_queue(&self) -> Answer {
         let name = text(&self.input, "QueueName")?.to_owned();
         let tags = [&self.input["tags"], &self.input["Tags"]];
-        if tags
-            .iter()
-            .any(|tags| tags.as_object().is_some_and(|tags| !tags.is_empty()))
-        {
+        if tags.iter().any(|tags| tags.as_object().is_some_and(|tags| !tags.is_empty())) {
             return Err(QueueError::Unsupported("A tag".into()));
         }
         let wanted = attributes_of(&self.input)?;
         let queue = name.clone();
-        self.queues
-            .writer
-            .run(move |store| store.create(&queue, &wanted))
-            .await?;
+        self.queues.writer.run(move |store| store.create(&queue, &wanted)).await?;
         self.queues.signals.add(&name);
         Ok(json!({"QueueUrl": self.queues.url(&name)}))
     }
@@ -239,43 +217,23 @@ impl Request<'_> {
         let name = self.queue()?;
         let wanted = texts(&self.input, "AttributeNames");
         let lookup = name.clone();
-        let queue = self
-            .queues
-            .reader
-            .run(move |store| store.queue(&lookup))
-            .await?;
+        let queue = self.queues.reader.run(move |store| store.queue(&lookup)).await?;
         let mut all = queue.attributes.0;
-        let counted = wanted
-            .iter()
-            .any(|name| name == "All" || COMPUTED[..3].contains(&&**name));
+        let counted = wanted.iter().any(|name| name == "All" || COMPUTED[..3].contains(&&**name));
         if counted {
             let counts = self.queues.counts(&name).await?;
             let counts = [counts.visible, counts.delayed, counts.in_flight];
             let counts = counts.map(|count| count.to_string());
             all.extend(COMPUTED.into_iter().map(str::to_owned).zip(counts));
         }
-        all.insert(
-            "CreatedTimestamp".into(),
-            (queue.created_ms / 1_000).to_string(),
-        );
-        all.insert(
-            "LastModifiedTimestamp".into(),
-            (queue.modified_ms / 1_000).to_string(),
-        );
+        all.insert("CreatedTimestamp".into(), (queue.created_ms / 1_000).to_string());
+        all.insert("LastModifiedTimestamp".into(), (queue.modified_ms / 1_000).to_string());
         all.insert("QueueArn".into(), arn(&name));
         if let Some(unknown) = wanted.iter().find(|name| !is_attribute(name)) {
             return Err(QueueError::UnknownAttribute(unknown.clone()));
         }
-        all.retain(|name, _| {
-            wanted
-                .iter()
-                .any(|wanted| wanted == "All" || wanted == name)
-        });
-        Ok(if all.is_empty() {
-            json!({})
-        } else {
-            json!({"Attributes": all})
-        })
+        all.retain(|name, _| wanted.iter().any(|wanted| wanted == "All" || wanted == name));
+        Ok(if all.is_empty() { json!({}) } else { json!({"Attributes": all}) })
     }
 
     async fn set_queue_attributes(&self) -> Answer {
@@ -284,33 +242,19 @@ impl Request<'_> {
         if changes.is_empty() {
             return Err(QueueError::MissingParameter("Attribute.Name".into()));
         }
-        self.queues
-            .writer
-            .run(move |store| store.set_attributes(&queue, &changes))
-            .await?;
+        self.queues.writer.run(move |store| store.set_attributes(&queue, &changes)).await?;
         Ok(json!({}))
     }
 
     async fn list_queues(&self) -> Answer {
-        let prefix = self.input["QueueNamePrefix"]
-            .as_str()
-            .unwrap_or_default()
-            .to_owned();
-        let names = self
-            .queues
-            .reader
-            .run(move |store| store.names(&prefix))
-            .await?;
+        let prefix = self.input["QueueNamePrefix"].as_str().unwrap_or_default().to_owned();
+        let names = self.queues.reader.run(move |store| store.names(&prefix)).await?;
         self.page(names, "QueueUrls")
     }
 
     async fn list_dead_letter_source_queues(&self) -> Answer {
         let queue = self.queue()?;
-        let names = self
-            .queues
-            .reader
-            .run(move |store| store.sources_of(&queue))
-            .await?;
+        let names = self.queues.reader.run(move |store| store.sources_of(&queue)).await?;
         // The one member of SQS's model that begins with a small letter.
         let mut answer = self.page(names, "queueUrls")?;
         if answer["queueUrls"].is_null() {
@@ -324,17 +268,11 @@ impl Request<'_> {
         let asked = number(&self.input, "MaxResults")?;
         let max = asked.unwrap_or(PAGE_MAX);
         if !(1..=PAGE_MAX).contains(&max) {
-            return Err(invalid_value(
-                max,
-                "MaxResults",
-                "Must be between 1 and 1000.",
-            ));
+            return Err(invalid_value(max, "MaxResults", "Must be between 1 and 1000."));
         }
         if let Some(token) = self.input["NextToken"].as_str() {
-            let last = URL_SAFE_NO_PAD
-                .decode(token)
-                .ok()
-                .and_then(|name| String::from_utf8(name).ok());
+            let last =
+                URL_SAFE_NO_PAD.decode(token).ok().and_then(|name| String::from_utf8(name).ok());
             let last = last.ok_or_else(|| invalid_value(token, "NextToken", "Not a token."))?;
             names.retain(|name| *name > last);
         }
@@ -355,19 +293,13 @@ impl Request<'_> {
 
     async fn purge_queue(&self) -> Answer {
         let queue = self.queue()?;
-        self.queues
-            .writer
-            .run(move |store| store.purge(&queue))
-            .await?;
+        self.queues.writer.run(move |store| store.purge(&queue)).await?;
         Ok(json!({}))
     }
 
     async fn delete_queue(&self) -> Answer {
         let queue = self.queue()?;
-        self.queues
-            .writer
-            .run(move |store| store.delete_queue(&queue))
-            .await?;
+        self.queues.writer.run(move |store| store.delete_queue(&queue)).await?;
         Ok(json!({}))
     }
 
@@ -389,27 +321,15 @@ impl Request<'_> {
         let source = queue_of_arn(text(&self.input, "SourceArn")?, "SourceArn")?;
         let max = number(&self.input, "MaxResults")?.unwrap_or(1);
         if !(1..=10).contains(&max) {
-            return Err(invalid_value(
-                max,
-                "MaxResults",
-                "Must be between 1 and 10.",
-            ));
+            return Err(invalid_value(max, "MaxResults", "Must be between 1 and 10."));
         }
-        let tasks = self
-            .queues
-            .reader
-            .run(move |store| store.list_moves(&source, max))
-            .await?;
+        let tasks = self.queues.reader.run(move |store| store.list_moves(&source, max)).await?;
         Ok(json!({"Results": tasks}))
     }
 
     async fn cancel_message_move_task(&self) -> Answer {
         let handle = text(&self.input, "TaskHandle")?.to_owned();
-        let moved = self
-            .queues
-            .writer
-            .run(move |store| store.cancel_move(&handle))
-            .await?;
+        let moved = self.queues.writer.run(move |store| store.cancel_move(&handle)).await?;
         Ok(json!({"ApproximateNumberOfMessagesMoved": moved}))
     }
 }
@@ -451,10 +371,7 @@ impl Outcomes {
 
 /// The entries of a batch by id, checked by SQS's rules for batches, in SQS's order.
 fn entries(input: &Value) -> Result<Vec<(&str, &Value)>, QueueError> {
-    let entries = input["Entries"]
-        .as_array()
-        .map(Vec::as_slice)
-        .unwrap_or_default();
+    let entries = input["Entries"].as_array().map(Vec::as_slice).unwrap_or_default();
     if entries.is_empty() {
         return Err(QueueError::EmptyBatch);
     }
@@ -512,11 +429,7 @@ fn received(message: Received, system: &[String], own: &[String]) -> Value {
         "Body": message.body,
     });
     let mut attributes = message.attributes;
-    attributes.retain(|name, _| {
-        system
-            .iter()
-            .any(|wanted| wanted == "All" || wanted == name)
-    });
+    attributes.retain(|name, _| system.iter().any(|wanted| wanted == "All" || wanted == name));
     if !attributes.is_empty() {
         answer["Attributes"] = json!(attributes);
     }
@@ -534,18 +447,12 @@ fn received(message: Received, system: &[String], own: &[String]) -> Value {
 fn matches(wanted: &str, name: &str) -> bool {
     EVERY.contains(&wanted)
         || wanted == name
-        || wanted
-            .strip_suffix(".*")
-            .is_some_and(|prefix| name.starts_with(prefix))
+        || wanted.strip_suffix(".*").is_some_and(|prefix| name.starts_with(prefix))
 }
 
 fn is_attribute(name: &str) -> bool {
-    const FIFO_ONLY: [&str; 4] = [
-        "FifoQueue",
-        "ContentBasedDeduplication",
-        "DeduplicationScope",
-        "FifoThroughputLimit",
-    ];
+    const FIFO_ONLY: [&str; 4] =
+        ["FifoQueue", "ContentBasedDeduplication", "DeduplicationScope", "FifoThroughputLimit"];
     name == "All"
         || FIFO_ONLY.contains(&name)
         || COMPUTED.contains(&name)
@@ -580,14 +487,8 @@ fn text<'a>(input: &'a Value, name: &str) -> Result<&'a str, QueueError> {
 }
 
 fn texts(input: &Value, name: &str) -> Vec<String> {
-    let list = input[name]
-        .as_array()
-        .map(Vec::as_slice)
-        .unwrap_or_default();
-    list.iter()
-        .filter_map(Value::as_str)
-        .map(str::to_owned)
-        .collect()
+    let list = input[name].as_array().map(Vec::as_slice).unwrap_or_default();
+    list.iter().filter_map(Value::as_str).map(str::to_owned).collect()
 }
 
 /// A number; the query protocol sends it as text.

@@ -37,10 +37,7 @@ const MAPS: [(&str, &str); 4] = [
 
 /// Serves the queues on every path, so that queue URLs work as endpoints.
 pub(super) fn router(queues: Queues) -> Router {
-    Router::new()
-        .fallback(serve)
-        .layer(DefaultBodyLimit::max(REQUEST_BYTES_MAX))
-        .with_state(queues)
+    Router::new().fallback(serve).layer(DefaultBodyLimit::max(REQUEST_BYTES_MAX)).with_state(queues)
 }
 
 /// Which answer the client can read.
@@ -61,14 +58,9 @@ async fn serve(
     body: Bytes,
 ) -> Response<Body> {
     let text = |name: header::HeaderName| {
-        headers
-            .get(name)
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or_default()
+        headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     };
-    let target = headers
-        .get("x-amz-target")
-        .and_then(|value| value.to_str().ok());
+    let target = headers.get("x-amz-target").and_then(|value| value.to_str().ok());
     let (form, request) = match target {
         Some(target) => (Form::Json, json_request(target, &body)),
         None if text(header::ACCEPT).contains("application/json") => {
@@ -85,20 +77,12 @@ async fn serve(
         Err(error) => (String::new(), Err(error)),
     };
     match result {
-        Ok(answer) => respond(
-            form,
-            &request_id,
-            200,
-            None,
-            success(form, &action, answer, &request_id),
-        ),
+        Ok(answer) => {
+            respond(form, &request_id, 200, None, success(form, &action, answer, &request_id))
+        }
         Err(error) => {
             if let QueueError::Storage(source) = &error {
-                tracing::error!(
-                    error = source as &dyn std::error::Error,
-                    action,
-                    "queue failed"
-                );
+                tracing::error!(error = source as &dyn std::error::Error, action, "queue failed");
             }
             refuse(form, &error, &request_id)
         }
@@ -119,11 +103,7 @@ fn json_request(target: &str, body: &[u8]) -> Result<(String, Value), QueueError
 fn query_request(uri: &Uri, body: &[u8]) -> Result<(String, Value), QueueError> {
     let mut tree = Map::new();
     let body = std::str::from_utf8(body).map_err(|_| QueueError::Malformed)?;
-    let fields = uri
-        .query()
-        .unwrap_or_default()
-        .split('&')
-        .chain(body.trim_end().split('&'));
+    let fields = uri.query().unwrap_or_default().split('&').chain(body.trim_end().split('&'));
     for field in fields.filter(|field| !field.is_empty()) {
         let (name, value) = field.split_once('=').unwrap_or((field, ""));
         put(&mut tree, &decode(name)?, decode(value)?)?;
@@ -170,10 +150,7 @@ fn gather(tree: Map<String, Value>) -> Result<Value, QueueError> {
                 let mut entries = Map::new();
                 for mut entry in in_order(numbered)? {
                     let key = [entry["Name"].take(), entry["Key"].take()];
-                    let key = key
-                        .iter()
-                        .find_map(Value::as_str)
-                        .ok_or(QueueError::Malformed)?;
+                    let key = key.iter().find_map(Value::as_str).ok_or(QueueError::Malformed)?;
                     entries.insert(key.to_owned(), entry["Value"].take());
                 }
                 ((*member).to_owned(), Value::Object(entries))
@@ -213,15 +190,11 @@ fn success(form: Form, action: &str, answer: Value, request_id: &str) -> String 
         Form::QueryXml => {
             let mut xml = String::new();
             let result = format!("{action}Result");
-            let has_result = answer
-                .as_object()
-                .is_some_and(|members| !members.is_empty());
+            let has_result = answer.as_object().is_some_and(|members| !members.is_empty());
             if has_result || action == "ReceiveMessage" {
                 element(&mut xml, &result, |xml| write_members(xml, action, &answer));
             }
-            element(&mut xml, "ResponseMetadata", |xml| {
-                write_members(xml, action, &metadata)
-            });
+            element(&mut xml, "ResponseMetadata", |xml| write_members(xml, action, &metadata));
             format!(
                 "<?xml version=\"1.0\"?>\
                  <{action}Response xmlns=\"{NAMESPACE}\">{xml}</{action}Response>"
@@ -254,13 +227,7 @@ fn refuse(form: Form, error: &QueueError, request_id: &str) -> Response<Body> {
             )
         }
     };
-    respond(
-        form,
-        request_id,
-        status,
-        Some(format!("{code};{fault}")),
-        body,
-    )
+    respond(form, request_id, status, Some(format!("{code};{fault}")), body)
 }
 
 fn respond(

@@ -174,15 +174,11 @@ impl Store {
 
     /// Names that begin with `prefix`, in order.
     pub(super) fn names(&self, prefix: &str) -> Result<Vec<String>, QueueError> {
-        let mut statement = self
-            .connection
-            .prepare_cached("SELECT name FROM queues ORDER BY name")?;
+        let mut statement =
+            self.connection.prepare_cached("SELECT name FROM queues ORDER BY name")?;
         let names = statement.query_map([], |row| row.get::<_, String>(0))?;
         let names = names.collect::<Result<Vec<_>, _>>()?;
-        Ok(names
-            .into_iter()
-            .filter(|name| name.starts_with(prefix))
-            .collect())
+        Ok(names.into_iter().filter(|name| name.starts_with(prefix)).collect())
     }
 
     /// Names of the queues whose dead letters go to `name`.
@@ -191,13 +187,7 @@ impl Store {
         let is_source = |source: &Redrive| source.dead_letters == name;
         let mut sources = Vec::new();
         for candidate in self.names("")? {
-            if self
-                .queue(&candidate)?
-                .attributes
-                .redrive()
-                .as_ref()
-                .is_some_and(is_source)
-            {
+            if self.queue(&candidate)?.attributes.redrive().as_ref().is_some_and(is_source) {
                 sources.push(candidate);
             }
         }
@@ -262,13 +252,8 @@ impl Store {
         let Some(redrive) = attributes.redrive() else {
             return Ok(());
         };
-        let refuse = |reason| {
-            Err(invalid_value(
-                &attributes.0[REDRIVE_POLICY],
-                REDRIVE_POLICY,
-                reason,
-            ))
-        };
+        let refuse =
+            |reason| Err(invalid_value(&attributes.0[REDRIVE_POLICY], REDRIVE_POLICY, reason));
         match self.queue(&redrive.dead_letters) {
             Ok(target) if target.attributes.allows_redrive_from(name) => Ok(()),
             Ok(_) => refuse("The dead-letter queue does not allow this source queue."),
@@ -280,10 +265,8 @@ impl Store {
     /// DeleteQueue, with everything in it.
     pub(super) fn delete_queue(&mut self, name: &str) -> Result<(), QueueError> {
         let queue = self.queue(name)?;
-        self.connection
-            .execute("DELETE FROM messages WHERE queue = ?", [queue.id])?;
-        self.connection
-            .execute("DELETE FROM queues WHERE id = ?", [queue.id])?;
+        self.connection.execute("DELETE FROM messages WHERE queue = ?", [queue.id])?;
+        self.connection.execute("DELETE FROM queues WHERE id = ?", [queue.id])?;
         self.touched.insert(queue.name);
         Ok(())
     }
@@ -292,18 +275,12 @@ impl Store {
     pub(super) fn purge(&mut self, name: &str) -> Result<(), QueueError> {
         let queue = self.queue(name)?;
         let now_ms = self.now_ms();
-        if queue
-            .purged_ms
-            .is_some_and(|purged_ms| now_ms < purged_ms + PURGE_INTERVAL_MS)
-        {
+        if queue.purged_ms.is_some_and(|purged_ms| now_ms < purged_ms + PURGE_INTERVAL_MS) {
             return Err(QueueError::PurgeInProgress(queue.name));
         }
+        self.connection.execute("DELETE FROM messages WHERE queue = ?", [queue.id])?;
         self.connection
-            .execute("DELETE FROM messages WHERE queue = ?", [queue.id])?;
-        self.connection.execute(
-            "UPDATE queues SET purged_ms = ? WHERE id = ?",
-            [now_ms, queue.id],
-        )?;
+            .execute("UPDATE queues SET purged_ms = ? WHERE id = ?", [now_ms, queue.id])?;
         Ok(())
     }
 
@@ -311,11 +288,7 @@ impl Store {
     pub(super) fn counts(&self, name: &str) -> Result<Counts, QueueError> {
         let queue = self.queue(name)?;
         let read = |row: &Row<'_>| {
-            Ok(Counts {
-                visible: row.get(0)?,
-                in_flight: row.get(1)?,
-                delayed: row.get(2)?,
-            })
+            Ok(Counts { visible: row.get(0)?, in_flight: row.get(1)?, delayed: row.get(2)? })
         };
         let counts = self
             .connection
@@ -353,9 +326,7 @@ impl Store {
                 ))));
                 continue;
             }
-            let delay_s = message
-                .delay_s
-                .unwrap_or_else(|| queue.attributes.number(DELAY));
+            let delay_s = message.delay_s.unwrap_or_else(|| queue.attributes.number(DELAY));
             let attributes = (!message.attributes.is_empty())
                 .then(|| attributes_to_json(&message.attributes).to_string());
             insert.execute(params![
@@ -409,11 +380,7 @@ impl Store {
         if let Some(room) = self.room.get_mut(&queue.id) {
             *room = room.saturating_sub(messages.len());
         }
-        let next_ms = if messages.is_empty() {
-            self.next_due_ms(queue.id)?
-        } else {
-            None
-        };
+        let next_ms = if messages.is_empty() { self.next_due_ms(queue.id)? } else { None };
         Ok(Found { messages, next_ms })
     }
 
@@ -462,11 +429,7 @@ impl Store {
             .query_row([queue, self.now_ms()], |row| row.get(0))?;
         let room = IN_FLIGHT_MAX.saturating_sub(in_flight);
         self.room.insert(queue, room);
-        if room == 0 {
-            Err(QueueError::OverLimit)
-        } else {
-            Ok(room)
-        }
+        if room == 0 { Err(QueueError::OverLimit) } else { Ok(room) }
     }
 
     pub(super) fn drop_message(&self, number: i64) -> Result<(), QueueError> {
@@ -496,11 +459,7 @@ impl Store {
     ) -> Result<Taken, QueueError> {
         let read = |row: &Row<'_>| {
             Ok(Taken {
-                handle: Handle {
-                    queue,
-                    number,
-                    receives: row.get(0)?,
-                },
+                handle: Handle { queue, number, receives: row.get(0)? },
                 sent_ms: row.get(1)?,
                 first_received_ms: row.get(2)?,
                 source: row.get(3)?,

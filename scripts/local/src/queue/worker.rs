@@ -31,11 +31,7 @@ impl Worker {
         wake: impl Fn(&str) + Send + 'static,
     ) -> std::io::Result<Self> {
         let (sender, jobs) = channel();
-        let name = if moves {
-            "queue writer"
-        } else {
-            "queue reader"
-        };
+        let name = if moves { "queue writer" } else { "queue reader" };
         std::thread::Builder::new()
             .name(name.into())
             .spawn(move || run(store, &jobs, moves, &wake))?;
@@ -56,11 +52,7 @@ impl Worker {
             let result = undoable(store, operation);
             Box::new(move |committed| {
                 // A caller that left meanwhile needs no answer.
-                drop(sender.send(if committed {
-                    result
-                } else {
-                    Err(QueueError::Stopped)
-                }));
+                drop(sender.send(if committed { result } else { Err(QueueError::Stopped) }));
             })
         });
         self.0.send(job).map_err(|_| QueueError::Stopped)?;
@@ -86,20 +78,13 @@ fn run(mut store: Store, jobs: &Receiver<Job>, moves: bool, wake: &impl Fn(&str)
         let mut replies: Vec<Reply> = Vec::new();
         let committed = commit(&mut store, |store| {
             replies.extend(group.map(|job| job(store)));
-            if moves
-                && store
-                    .next_move_ms
-                    .is_some_and(|next_ms| next_ms <= store.now_ms())
-            {
+            if moves && store.next_move_ms.is_some_and(|next_ms| next_ms <= store.now_ms()) {
                 advance_moves(store);
             }
             Ok(())
         });
         if let Err(error) = &committed {
-            tracing::error!(
-                error = error as &dyn std::error::Error,
-                "queue commit failed"
-            );
+            tracing::error!(error = error as &dyn std::error::Error, "queue commit failed");
         }
         for name in std::mem::take(&mut store.touched) {
             wake(&name);
@@ -113,10 +98,7 @@ fn run(mut store: Store, jobs: &Receiver<Job>, moves: bool, wake: &impl Fn(&str)
 /// Moves what is due. A failure of the database is tried again later and harms no job.
 fn advance_moves(store: &mut Store) {
     if let Err(error) = undoable(store, Store::move_batches) {
-        tracing::error!(
-            error = &error as &dyn std::error::Error,
-            "message move failed"
-        );
+        tracing::error!(error = &error as &dyn std::error::Error, "message move failed");
         store.next_move_ms = Some(store.now_ms() + MOVE_RETRY_MS);
     }
 }
@@ -138,20 +120,11 @@ fn undoable<T>(
     store: &mut Store,
     operation: impl FnOnce(&mut Store) -> Result<T, QueueError>,
 ) -> Result<T, QueueError> {
-    store
-        .connection
-        .prepare_cached("SAVEPOINT job")?
-        .execute([])?;
+    store.connection.prepare_cached("SAVEPOINT job")?.execute([])?;
     let result = operation(store);
     if result.is_err() {
-        store
-            .connection
-            .prepare_cached("ROLLBACK TO job")?
-            .execute([])?;
+        store.connection.prepare_cached("ROLLBACK TO job")?.execute([])?;
     }
-    store
-        .connection
-        .prepare_cached("RELEASE job")?
-        .execute([])?;
+    store.connection.prepare_cached("RELEASE job")?.execute([])?;
     result
 }

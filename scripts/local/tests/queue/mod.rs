@@ -43,36 +43,18 @@ pub(crate) struct Case {
 }
 
 enum Step {
-    Answer {
-        operation: &'static str,
-        input: Value,
-        expected: Value,
-    },
-    Refusal {
-        operation: &'static str,
-        input: Value,
-        code: &'static str,
-    },
-    Advance {
-        seconds: i64,
-    },
+    Answer { operation: &'static str, input: Value, expected: Value },
+    Refusal { operation: &'static str, input: Value, code: &'static str },
+    Advance { seconds: i64 },
 }
 
 /// Every case of `cases.txt`.
 pub(crate) fn cases() -> Vec<Case> {
     let text = include_str!("cases.txt");
     let mut cases: Vec<Case> = Vec::new();
-    for line in text
-        .lines()
-        .map(str::trim_end)
-        .filter(|line| !line.is_empty())
-    {
+    for line in text.lines().map(str::trim_end).filter(|line| !line.is_empty()) {
         let Some(step) = line.strip_prefix("  ") else {
-            cases.push(Case {
-                claim: line,
-                like_moto: true,
-                steps: Vec::new(),
-            });
+            cases.push(Case { claim: line, like_moto: true, steps: Vec::new() });
             continue;
         };
         let case = cases.last_mut().expect("a title comes first");
@@ -94,26 +76,15 @@ impl Step {
             serde_json::from_str(text).unwrap_or_else(|error| panic!("{error} in: {line}"))
         };
         if let Some(seconds) = line.strip_prefix('+') {
-            let seconds = seconds
-                .trim_end_matches('s')
-                .parse()
-                .expect("whole seconds");
+            let seconds = seconds.trim_end_matches('s').parse().expect("whole seconds");
             return Self::Advance { seconds };
         }
         let (operation, rest) = line.split_once(' ').expect("an operation and its input");
         if let Some((input, code)) = rest.split_once(" !! ") {
-            return Self::Refusal {
-                operation,
-                input: object(input),
-                code,
-            };
+            return Self::Refusal { operation, input: object(input), code };
         }
         let (input, expected) = rest.split_once(" -> ").unwrap_or((rest, "{}"));
-        Self::Answer {
-            operation,
-            input: object(input),
-            expected: object(expected),
-        }
+        Self::Answer { operation, input: object(input), expected: object(expected) }
     }
 }
 
@@ -127,10 +98,7 @@ impl Case {
     ) -> Result<(), String> {
         let mut names = BTreeMap::new();
         for letter in ["q", "d", "r"] {
-            names.insert(
-                letter.to_owned(),
-                format!("{letter}-{}", uuid::Uuid::new_v4()),
-            );
+            names.insert(letter.to_owned(), format!("{letter}-{}", uuid::Uuid::new_v4()));
         }
         for (line, step) in &self.steps {
             let fail = |text: String| Err(format!("{}\n  {line}\n  {text}", self.claim));
@@ -139,11 +107,7 @@ impl Case {
                     let clock = clock.expect("only the local queue lets time pass");
                     clock.fetch_add(seconds * 1_000, Ordering::Relaxed);
                 }
-                Step::Answer {
-                    operation,
-                    input,
-                    expected,
-                } => {
+                Step::Answer { operation, input, expected } => {
                     let input = prepare(operation, input, &names);
                     match driver.call(endpoint, operation, &input).await {
                         Err(code) => return fail(format!("was refused: {code}")),
@@ -155,11 +119,7 @@ impl Case {
                         }
                     }
                 }
-                Step::Refusal {
-                    operation,
-                    input,
-                    code,
-                } => {
+                Step::Refusal { operation, input, code } => {
                     let input = prepare(operation, input, &names);
                     match driver.call(endpoint, operation, &input).await {
                         Ok(answer) => return fail(format!("was not refused: {answer}")),
@@ -194,10 +154,7 @@ fn insert(value: &Value, names: &BTreeMap<String, String>) -> Value {
     match value {
         Value::String(text) => {
             let mut text = text.clone();
-            if let Some(length) = text
-                .strip_prefix("$a")
-                .and_then(|digits| digits.parse().ok())
-            {
+            if let Some(length) = text.strip_prefix("$a").and_then(|digits| digits.parse().ok()) {
                 return json!("a".repeat(length));
             }
             // The longest names first: `$q_url` before `$q`.
@@ -210,10 +167,7 @@ fn insert(value: &Value, names: &BTreeMap<String, String>) -> Value {
         Value::Object(members) => {
             let member = |(name, value): (&String, &Value)| {
                 let name = insert(&json!(name), names);
-                (
-                    name.as_str().unwrap_or_default().to_owned(),
-                    insert(value, names),
-                )
+                (name.as_str().unwrap_or_default().to_owned(), insert(value, names))
             };
             Value::Object(members.iter().map(member).collect())
         }
@@ -228,10 +182,7 @@ fn learn_queue(input: &Value, answer: &Value, names: &mut BTreeMap<String, Strin
     };
     let account = url.rsplit('/').nth(1).unwrap_or_default();
     let letter = queue.split('-').next().unwrap_or_default();
-    names.insert(
-        format!("{letter}_arn"),
-        format!("arn:aws:sqs:us-east-1:{account}:{queue}"),
-    );
+    names.insert(format!("{letter}_arn"), format!("arn:aws:sqs:us-east-1:{account}:{queue}"));
     names.insert(format!("{letter}_url"), url.to_owned());
 }
 
@@ -243,19 +194,12 @@ fn expect(
     match (expected, found) {
         (Value::String(text), found) if text == "*" && !found.is_null() => Ok(()),
         (Value::String(text), Value::String(found)) => {
-            if let Some(name) = text
-                .strip_prefix('$')
-                .filter(|name| !names.contains_key(*name))
-            {
+            if let Some(name) = text.strip_prefix('$').filter(|name| !names.contains_key(*name)) {
                 names.insert(name.to_owned(), found.clone());
                 return Ok(());
             }
             let text = insert(expected, names);
-            if text == found.as_str() {
-                Ok(())
-            } else {
-                Err(format!("expected {text}"))
-            }
+            if text == found.as_str() { Ok(()) } else { Err(format!("expected {text}")) }
         }
         (Value::Array(expected), Value::Array(found)) if expected.len() == found.len() => {
             let mut pairs = expected.iter().zip(found);
@@ -302,13 +246,7 @@ impl Server {
         .expect("an empty database");
         let router = queues.router();
         let serving = tokio::spawn(async move { axum::serve(listener, router).await });
-        Self {
-            endpoint,
-            clock,
-            queues,
-            serving,
-            _directory: directory,
-        }
+        Self { endpoint, clock, queues, serving, _directory: directory }
     }
 }
 

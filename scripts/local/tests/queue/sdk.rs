@@ -77,14 +77,8 @@ async fn messages(client: &Client, operation: &str, input: &Value) -> Result<Val
             Ok(object([
                 ("MessageId", json!(sent.message_id())),
                 ("MD5OfMessageBody", json!(sent.md5_of_message_body())),
-                (
-                    "MD5OfMessageAttributes",
-                    json!(sent.md5_of_message_attributes()),
-                ),
-                (
-                    "MD5OfMessageSystemAttributes",
-                    json!(sent.md5_of_message_system_attributes()),
-                ),
+                ("MD5OfMessageAttributes", json!(sent.md5_of_message_attributes())),
+                ("MD5OfMessageSystemAttributes", json!(sent.md5_of_message_system_attributes())),
             ]))
         }
         "SendMessageBatch" => {
@@ -98,10 +92,7 @@ async fn messages(client: &Client, operation: &str, input: &Value) -> Result<Val
                     .expect("an id and a body")
             };
             let entries = list(input, "Entries").iter().map(entry).collect();
-            let call = client
-                .send_message_batch()
-                .set_queue_url(url)
-                .set_entries(Some(entries));
+            let call = client.send_message_batch().set_queue_url(url).set_entries(Some(entries));
             let sent = call.send().await.map_err(code)?;
             let successful = sent.successful().iter().map(|sent| {
                 json!({
@@ -127,19 +118,13 @@ async fn messages(client: &Client, operation: &str, input: &Value) -> Result<Val
                     names("MessageAttributeNames").map(str::to_owned).collect(),
                 ))
                 .set_message_system_attribute_names(Some(
-                    names("MessageSystemAttributeNames")
-                        .map(Into::into)
-                        .collect(),
+                    names("MessageSystemAttributeNames").map(Into::into).collect(),
                 ))
                 .send()
                 .await
                 .map_err(code)?;
             let messages: Vec<_> = received.messages().iter().map(message).collect();
-            Ok(if messages.is_empty() {
-                json!({})
-            } else {
-                json!({"Messages": messages})
-            })
+            Ok(if messages.is_empty() { json!({}) } else { json!({"Messages": messages}) })
         }
     }
 }
@@ -155,18 +140,13 @@ async fn handles(client: &Client, operation: &str, input: &Value) -> Result<Valu
     };
     match operation {
         "DeleteMessage" => {
-            let call = client
-                .delete_message()
-                .set_queue_url(url)
-                .set_receipt_handle(handle);
+            let call = client.delete_message().set_queue_url(url).set_receipt_handle(handle);
             call.send().await.map_err(code)?;
             Ok(json!({}))
         }
         "ChangeMessageVisibility" => {
             let call = client.change_message_visibility().set_queue_url(url);
-            let call = call
-                .set_receipt_handle(handle)
-                .set_visibility_timeout(timeout_s);
+            let call = call.set_receipt_handle(handle).set_visibility_timeout(timeout_s);
             call.send().await.map_err(code)?;
             Ok(json!({}))
         }
@@ -179,15 +159,9 @@ async fn handles(client: &Client, operation: &str, input: &Value) -> Result<Valu
                     .expect("an id and a handle")
             };
             let entries = entries.iter().map(entry).collect();
-            let call = client
-                .delete_message_batch()
-                .set_queue_url(url)
-                .set_entries(Some(entries));
+            let call = client.delete_message_batch().set_queue_url(url).set_entries(Some(entries));
             let done = call.send().await.map_err(code)?;
-            Ok(batch(
-                done.successful().iter().map(|entry| entry.id()).collect(),
-                done.failed(),
-            ))
+            Ok(batch(done.successful().iter().map(|entry| entry.id()).collect(), done.failed()))
         }
         _ => {
             let entry = |entry: &Value| {
@@ -201,10 +175,7 @@ async fn handles(client: &Client, operation: &str, input: &Value) -> Result<Valu
             let entries = entries.iter().map(entry).collect();
             let call = client.change_message_visibility_batch().set_queue_url(url);
             let done = call.set_entries(Some(entries)).send().await.map_err(code)?;
-            Ok(batch(
-                done.successful().iter().map(|entry| entry.id()).collect(),
-                done.failed(),
-            ))
+            Ok(batch(done.successful().iter().map(|entry| entry.id()).collect(), done.failed()))
         }
     }
 }
@@ -217,26 +188,16 @@ async fn queues(client: &Client, operation: &str, input: &Value) -> Result<Value
     match operation {
         "CreateQueue" => {
             let call = client.create_queue().set_queue_name(name);
-            let created = call
-                .set_attributes(queue_attributes(input))
-                .send()
-                .await
-                .map_err(code)?;
+            let created =
+                call.set_attributes(queue_attributes(input)).send().await.map_err(code)?;
             Ok(json!({"QueueUrl": created.queue_url()}))
         }
         "GetQueueUrl" => {
-            let found = client
-                .get_queue_url()
-                .set_queue_name(name)
-                .send()
-                .await
-                .map_err(code)?;
+            let found = client.get_queue_url().set_queue_name(name).send().await.map_err(code)?;
             Ok(json!({"QueueUrl": found.queue_url()}))
         }
         "GetQueueAttributes" => {
-            let names = list(input, "AttributeNames")
-                .iter()
-                .filter_map(Value::as_str);
+            let names = list(input, "AttributeNames").iter().filter_map(Value::as_str);
             let call = client.get_queue_attributes().set_queue_url(url);
             let call = call.set_attribute_names(Some(names.map(Into::into).collect()));
             let found = call.send().await.map_err(code)?;
@@ -249,16 +210,11 @@ async fn queues(client: &Client, operation: &str, input: &Value) -> Result<Value
         }
         "SetQueueAttributes" => {
             let call = client.set_queue_attributes().set_queue_url(url);
-            call.set_attributes(queue_attributes(input))
-                .send()
-                .await
-                .map_err(code)?;
+            call.set_attributes(queue_attributes(input)).send().await.map_err(code)?;
             Ok(json!({}))
         }
         "ListQueues" => {
-            let call = client
-                .list_queues()
-                .set_queue_name_prefix(text(input, "QueueNamePrefix"));
+            let call = client.list_queues().set_queue_name_prefix(text(input, "QueueNamePrefix"));
             let page = call.set_max_results(max).set_next_token(token).send().await;
             let page = page.map_err(code)?;
             Ok(object([
@@ -272,21 +228,11 @@ async fn queues(client: &Client, operation: &str, input: &Value) -> Result<Value
             Ok(json!({"queueUrls": page.queue_urls()}))
         }
         "PurgeQueue" => {
-            client
-                .purge_queue()
-                .set_queue_url(url)
-                .send()
-                .await
-                .map_err(code)?;
+            client.purge_queue().set_queue_url(url).send().await.map_err(code)?;
             Ok(json!({}))
         }
         "DeleteQueue" => {
-            client
-                .delete_queue()
-                .set_queue_url(url)
-                .send()
-                .await
-                .map_err(code)?;
+            client.delete_queue().set_queue_url(url).send().await.map_err(code)?;
             Ok(json!({}))
         }
         "TagQueue" => {
@@ -355,9 +301,7 @@ fn message(message: &Message) -> Value {
     });
     let own = message.message_attributes().map(|attributes| {
         let entry = |(name, value): (&String, &MessageAttributeValue)| {
-            let binary = value
-                .binary_value()
-                .map(|bytes| STANDARD.encode(bytes.as_ref()));
+            let binary = value.binary_value().map(|bytes| STANDARD.encode(bytes.as_ref()));
             let value = object([
                 ("DataType", json!(value.data_type())),
                 ("StringValue", json!(value.string_value())),
@@ -372,10 +316,7 @@ fn message(message: &Message) -> Value {
         ("ReceiptHandle", json!(message.receipt_handle())),
         ("Body", json!(message.body())),
         ("MD5OfBody", json!(message.md5_of_body())),
-        (
-            "MD5OfMessageAttributes",
-            json!(message.md5_of_message_attributes()),
-        ),
+        ("MD5OfMessageAttributes", json!(message.md5_of_message_attributes())),
         ("Attributes", json!(attributes)),
         ("MessageAttributes", json!(own)),
     ])
@@ -389,11 +330,7 @@ fn failed(entries: &[BatchResultErrorEntry]) -> Vec<Value> {
 /// An object without the members that are null.
 fn object<const N: usize>(members: [(&str, Value); N]) -> Value {
     let present = members.into_iter().filter(|(_, value)| !value.is_null());
-    Value::Object(
-        present
-            .map(|(name, value)| (name.to_owned(), value))
-            .collect(),
-    )
+    Value::Object(present.map(|(name, value)| (name.to_owned(), value)).collect())
 }
 
 fn text(input: &Value, name: &str) -> Option<String> {
@@ -401,35 +338,23 @@ fn text(input: &Value, name: &str) -> Option<String> {
 }
 
 fn number(input: &Value, name: &str) -> Option<i32> {
-    input[name]
-        .as_i64()
-        .map(|number| i32::try_from(number).expect("a small number"))
+    input[name].as_i64().map(|number| i32::try_from(number).expect("a small number"))
 }
 
 fn list<'a>(input: &'a Value, name: &str) -> &'a [Value] {
-    input[name]
-        .as_array()
-        .map(Vec::as_slice)
-        .unwrap_or_default()
+    input[name].as_array().map(Vec::as_slice).unwrap_or_default()
 }
 
 fn queue_attributes(input: &Value) -> Option<HashMap<QueueAttributeName, String>> {
     let entry = |(name, value): (&String, &Value)| {
-        (
-            QueueAttributeName::from(name.as_str()),
-            value.as_str().unwrap_or_default().to_owned(),
-        )
+        (QueueAttributeName::from(name.as_str()), value.as_str().unwrap_or_default().to_owned())
     };
-    input["Attributes"]
-        .as_object()
-        .map(|attributes| attributes.iter().map(entry).collect())
+    input["Attributes"].as_object().map(|attributes| attributes.iter().map(entry).collect())
 }
 
 fn attributes(input: &Value) -> Option<HashMap<String, MessageAttributeValue>> {
     let entry = |(name, value): (&String, &Value)| {
-        let binary = value["BinaryValue"]
-            .as_str()
-            .map(|text| STANDARD.decode(text));
+        let binary = value["BinaryValue"].as_str().map(|text| STANDARD.decode(text));
         let value = MessageAttributeValue::builder()
             .set_data_type(text(value, "DataType"))
             .set_string_value(text(value, "StringValue"))
@@ -438,9 +363,7 @@ fn attributes(input: &Value) -> Option<HashMap<String, MessageAttributeValue>> {
             .expect("a data type");
         (name.clone(), value)
     };
-    input["MessageAttributes"]
-        .as_object()
-        .map(|attributes| attributes.iter().map(entry).collect())
+    input["MessageAttributes"].as_object().map(|attributes| attributes.iter().map(entry).collect())
 }
 
 fn system_attributes(
@@ -452,10 +375,7 @@ fn system_attributes(
             .set_string_value(text(value, "StringValue"))
             .build()
             .expect("a data type");
-        (
-            MessageSystemAttributeNameForSends::from(name.as_str()),
-            value,
-        )
+        (MessageSystemAttributeNameForSends::from(name.as_str()), value)
     };
     let attributes = input["MessageSystemAttributes"].as_object();
     attributes.map(|attributes| attributes.iter().map(entry).collect())

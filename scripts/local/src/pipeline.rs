@@ -1,0 +1,316 @@
+//! The pipeline: its parts started in order, each on what is below it, and stopped in the reverse one.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use serde::Serialize;
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::cli::Settings;
+use crate::functions::event_source::{Mapping, MappingSettings};
+use crate::functions::{Function, FunctionSettings, Line};
+use crate::gateway::{self, Gateway, Options};
+use crate::queue::Queues;
+use crate::table::{TableNames, TableServer};
+use crate::tokens::{Issuer, SCOPES};
+
+/// The function's name.
+pub const FUNCTION: &str = "submit-payments";
+
+/// What the functions write, inside the data directory.
+pub const LOG_FILE: &str = "functions.log";
+
+const QUEUE: &str = "submit-payment-queue";
+const DEAD_LETTER_QUEUE: &str = "submit-payment-dlq";
+const PAYMENTS_TABLE: &str = "PaymentsTable";
+const REFUSALS_TABLE: &str = "RefusalsTable";
+
+/// The user whose token is printed.
+const DEMO_USER: &str = "5f2c8d34-1b7e-4e0a-8c55-90d1e2f3a4b5";
+
+/// How long the demo user's token is valid: a working day.
+const TOKEN_EXPIRES_IN: Duration = Duration::from_secs(12 * 60 * 60);
+
+/// The deployed values: an invocation's time, the margin before its end, records in progress at once,
+/// and how long the queues keep a message.
+const FUNCTION_TIMEOUT: Duration = Duration::from_secs(15);
+const DEADLINE_MARGIN_MS: u32 = 3_000;
+const CONCURRENCY: u32 = 64;
+const RETENTION_SECONDS: u32 = 7 * 24 * 60 * 60;
+const DEAD_LETTER_RETENTION_SECONDS: u32 = 14 * 24 * 60 * 60;
+
+/// How long a batch under way may take to finish when the pipeline stops.
+const STOP_WITHIN: Duration = Duration::from_secs(5);
+
+/// Files of the data directory, which a fresh start removes.
+const LOCK_FILE: &str = "lock";
+const QUEUES_FILE: &str = "queues.sqlite";
+const TABLES_FILE: &str = "tables.sqlite";
+
+/// Where everything is, for whoever waits for the pipeline.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Ready {
+    /// Base address of the API.
+    pub api: String,
+    /// Base address of the queues.
+    pub queue: String,
+    /// Base address of the tables.
+    pub table: String,
+    /// URL of the main queue.
+    pub queue_url: String,
+    /// URL of the dead-letter queue.
+    pub dead_letter_queue_url: String,
+    /// Name of the table of payments.
+    pub payments_table: String,
+    /// Name of the table of refused and held payments.
+    pub refusals_table: String,
+    /// The demo user.
+    pub user_id: String,
+    /// An access token of the demo user.
+    pub token: String,
+}
+
+/// A running pipeline.
+pub struct Pipeline {
+    ready: Ready,
+    stop_servers: watch::Sender<bool>,
+    api: JoinHandle<std::io::Result<()>>,
+    queue: JoinHandle<std::io::Result<()>>,
+    mapping: Mapping,
+    function: Function,
+    table: TableServer,
+    _lock: File,
+}
+
+impl Pipeline {
+    /// Starts everything and returns when everything answers.
+    ///
+    /// # Errors
+    /// A taken port, named by its flag; a data directory that cannot be used or is in use; a part that
+    /// does not start.
+    pub async fn start(
+        data_dir: &Path,
+        fresh: bool,
+        settings: &Settings,
+    ) -> anyhow::Result<Pipeline> {
+        let mapping = mapping_settings(settings)?;
+        let lock = open_data_dir(data_dir, fresh)?;
+        let api_listener = listen(settings.api_port, "--api-port").await?;
+        let queue_listener = listen(settings.queue_port, "--queue-port").await?;
+        let table = start_table(data_dir, settings.table_port)?;
+        let queue_address = address_of(&queue_listener)?;
+        let queues = Queues::open(&data_dir.join(QUEUES_FILE), &queue_address)?;
+        create_queues(&queues, settings).await?;
+
+        let issuer = Issuer::open(data_dir)?;
+        let ready = Ready {
+            api: address_of(&api_listener)?,
+            queue: queue_address,
+            table: table.base_url(),
+            queue_url: queues.url(QUEUE),
+            dead_letter_queue_url: queues.url(DEAD_LETTER_QUEUE),
+            payments_table: PAYMENTS_TABLE.to_owned(),
+            refusals_table: REFUSALS_TABLE.to_owned(),
+            user_id: DEMO_USER.to_owned(),
+            token: issuer.issue(DEMO_USER, SCOPES, TOKEN_EXPIRES_IN)?,
+        };
+        let gateway =
+            Gateway::new(&document()?, issuer.verifier(), queues.router(), Options::default())?;
+        let stop_servers = watch::Sender::new(false);
+        let queue = serve(queue_listener, queues.router(), &stop_servers);
+        let function = Function::start(function_settings(data_dir, settings, &ready)?).await?;
+        let invoked = function.clone();
+        let mapping = Mapping::start(mapping, queues, move |event| {
+            let function = invoked.clone();
+            async move { function.invoke(event).await }
+        });
+        let api = serve(api_listener, gateway.router(), &stop_servers);
+        Ok(Pipeline { ready, stop_servers, api, queue, mapping, function, table, _lock: lock })
+    }
+
+    /// Where everything is.
+    #[must_use]
+    pub fn ready(&self) -> &Ready {
+        &self.ready
+    }
+
+    /// Takes no more requests, finishes what is under way within a bound, and ends the functions.
+    pub async fn stop(self) {
+        self.mapping.stop(STOP_WITHIN).await;
+        self.function.stop(STOP_WITHIN).await;
+        self.stop_servers.send_replace(true);
+        for server in [self.api, self.queue] {
+            match server.await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::error!(%error, "a server broke"),
+                Err(error) => tracing::error!(%error, "a server broke"),
+            }
+        }
+        self.table.stop().await;
+    }
+}
+
+fn mapping_settings(settings: &Settings) -> anyhow::Result<MappingSettings> {
+    let window = Duration::from_secs(settings.batching_window);
+    let concurrency = usize::from(settings.max_concurrency);
+    MappingSettings::new(QUEUE.to_owned(), settings.batch_size, window, concurrency)
+        .context("--batch-size, --batching-window or --max-concurrency")
+}
+
+/// Takes the data directory for this process, and empties it when asked to.
+fn open_data_dir(data_dir: &Path, fresh: bool) -> anyhow::Result<File> {
+    let attempt = || format!("cannot use --data-dir {}", data_dir.display());
+    std::fs::create_dir_all(data_dir).with_context(attempt)?;
+    let lock = File::create(data_dir.join(LOCK_FILE)).with_context(attempt)?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(std::fs::TryLockError::WouldBlock) => {
+            bail!("--data-dir {} is in use by another pipeline", data_dir.display())
+        }
+        Err(std::fs::TryLockError::Error(error)) => return Err(error).with_context(attempt),
+    }
+    if fresh {
+        for entry in std::fs::read_dir(data_dir).with_context(attempt)? {
+            let entry = entry.with_context(attempt)?;
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            let ours = [QUEUES_FILE, TABLES_FILE, LOG_FILE, crate::tokens::KEY_FILE];
+            // SQLite's own files beside a database begin with its name.
+            if ours.iter().any(|file| name.starts_with(file)) {
+                std::fs::remove_file(entry.path()).with_context(attempt)?;
+            }
+        }
+    }
+    Ok(lock)
+}
+
+async fn listen(port: u16, flag: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port))
+        .await
+        .map_err(|error| port_error(&error, port, flag))
+}
+
+fn port_error(error: &std::io::Error, port: u16, flag: &str) -> anyhow::Error {
+    match error.kind() {
+        std::io::ErrorKind::AddrInUse => {
+            anyhow::anyhow!(
+                "port {port} is taken: choose another one with {flag} (0: any free one)"
+            )
+        }
+        _ => anyhow::anyhow!("cannot listen on port {port} ({flag}): {error}"),
+    }
+}
+
+fn start_table(data_dir: &Path, port: u16) -> anyhow::Result<TableServer> {
+    let names =
+        TableNames { payments: PAYMENTS_TABLE.to_owned(), refusals: REFUSALS_TABLE.to_owned() };
+    TableServer::start(&data_dir.join(TABLES_FILE), port, &names).map_err(|error| match error {
+        crate::table::TableError::Listen { port, source } => {
+            port_error(&source, port, "--table-port")
+        }
+        error => error.into(),
+    })
+}
+
+fn address_of(listener: &TcpListener) -> anyhow::Result<String> {
+    Ok(format!("http://{}", listener.local_addr()?))
+}
+
+async fn create_queues(queues: &Queues, settings: &Settings) -> anyhow::Result<()> {
+    let dead_letters = [("MessageRetentionPeriod", DEAD_LETTER_RETENTION_SECONDS.to_string())];
+    queues.create(DEAD_LETTER_QUEUE, &dead_letters).await?;
+    let redrive = json!({
+        "deadLetterTargetArn": queues.arn(DEAD_LETTER_QUEUE),
+        "maxReceiveCount": settings.max_receive_count,
+    });
+    let attributes = [
+        ("MessageRetentionPeriod", RETENTION_SECONDS.to_string()),
+        ("VisibilityTimeout", settings.visibility_timeout.to_string()),
+        ("RedrivePolicy", redrive.to_string()),
+    ];
+    queues.create(QUEUE, &attributes).await?;
+    Ok(())
+}
+
+/// The document as it would be deployed, with this machine's names in place of the account's.
+fn document() -> anyhow::Result<String> {
+    let values = [
+        ("partition", "aws"),
+        ("region", "us-east-1"),
+        ("account_id", "000000000000"),
+        ("queue_name", QUEUE),
+        ("gateway_role_arn", "arn:aws:iam::000000000000:role/local"),
+        ("user_pool_arn", "arn:aws:cognito-idp:us-east-1:000000000000:userpool/local"),
+        ("allowed_origin", "*"),
+    ];
+    Ok(schema::document::render(schema::document::TEXT, &values)?)
+}
+
+fn function_settings(
+    data_dir: &Path,
+    settings: &Settings,
+    ready: &Ready,
+) -> anyhow::Result<FunctionSettings> {
+    let variables = [
+        ("REMIT_PAYMENTS_TABLE", ready.payments_table.clone()),
+        ("REMIT_REFUSALS_TABLE", ready.refusals_table.clone()),
+        ("REMIT_QUEUE_URL", ready.queue_url.clone()),
+        ("REMIT_DEAD_LETTER_QUEUE_URL", ready.dead_letter_queue_url.clone()),
+        ("REMIT_RECEIVE_COUNT_MAX", settings.max_receive_count.to_string()),
+        ("REMIT_RETRY_DELAY_SECONDS", settings.retry_delay.to_string()),
+        ("REMIT_CONCURRENCY", CONCURRENCY.to_string()),
+        ("REMIT_DEADLINE_MARGIN_MS", DEADLINE_MARGIN_MS.to_string()),
+        ("AWS_ENDPOINT_URL_SQS", ready.queue.clone()),
+        ("AWS_ENDPOINT_URL_DYNAMODB", ready.table.clone()),
+    ];
+    Ok(FunctionSettings {
+        name: FUNCTION.to_owned(),
+        executable: std::env::current_exe().context("cannot find this program again")?,
+        arguments: vec!["function".to_owned(), FUNCTION.to_owned()],
+        variables: variables.map(|(name, value)| (name.to_owned(), value)).into(),
+        memory_mb: 1_769,
+        timeout: FUNCTION_TIMEOUT,
+        environments: usize::from(settings.max_concurrency),
+        sink: log_to(&data_dir.join(LOG_FILE))?,
+    })
+}
+
+/// Appends every line of the functions to a file; what they write to standard error is shown, too.
+fn log_to(path: &Path) -> anyhow::Result<Arc<dyn Fn(Line) + Send + Sync>> {
+    let file = OpenOptions::new().create(true).append(true).open(path);
+    let file = Mutex::new(file.with_context(|| format!("cannot write {}", path.display()))?);
+    Ok(Arc::new(move |line: Line| {
+        let text = line.text + "\n";
+        let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
+        // A full disk must not stop payments.
+        let _ = file.write_all(text.as_bytes());
+        match line.stream {
+            crate::functions::LineStream::Output => {}
+            crate::functions::LineStream::Error => eprint!("{text}"),
+        }
+    }))
+}
+
+fn serve(
+    listener: TcpListener,
+    router: axum::Router,
+    stop: &watch::Sender<bool>,
+) -> JoinHandle<std::io::Result<()>> {
+    let mut stop = stop.subscribe();
+    tokio::spawn(async move {
+        gateway::serve(listener, router, async move {
+            // An error means that the pipeline was dropped: the same wish.
+            let _ = stop.wait_for(|stop| *stop).await;
+        })
+        .await
+    })
+}

@@ -1,0 +1,191 @@
+//! What an operator sees.
+
+use aws_sdk_sqs::types::MessageSystemAttributeName;
+use futures::future::join_all;
+use libtest_mimic::Trial;
+use payments_table::record::Because;
+use payments_table::{Kind, PaymentsTable, Record, Submission};
+use schema::refusal::Refusal;
+use serde_json::{Value, json};
+
+use super::trials;
+use crate::stack::{Stack, dead_letter, text, until};
+
+pub(crate) fn all() -> Vec<Trial> {
+    trials![
+        a_failure_that_passes_ends_in_a_stored_payment,
+        a_failure_that_stays_ends_in_the_dead_letter_queue_with_its_reason,
+        a_dead_letter_sent_back_after_the_repair_is_stored,
+        a_message_without_a_verified_subject_is_an_operators_business,
+        one_poison_among_nine_good_payments_harms_none,
+        a_record_is_written_once_and_only_a_refusal_replaces_a_held_one,
+        what_a_payment_says_never_reaches_a_log,
+    ]
+}
+
+async fn a_failure_that_passes_ends_in_a_stored_payment() {
+    // So many deliveries, a second apart, that the repair always comes in time.
+    let stack = Stack::start_with(&["--retry-delay", "1", "--max-receive-count", "1000"]).await;
+    let broken = stack.break_table().await;
+    let payment = stack.payment();
+    stack.submit(&payment).await;
+    until("a delivery has failed", || async {
+        let logs = stack.logs();
+        (logs.contains(r#""outcome":"retry""#) && logs.contains("table_not_found")).then_some(())
+    })
+    .await;
+    stack.mend(broken).await;
+    stack.stored(&payment).await;
+    stack.drained().await;
+    assert!(stack.records().await.is_empty());
+}
+
+async fn a_failure_that_stays_ends_in_the_dead_letter_queue_with_its_reason() {
+    let stack = Stack::start_with(&["--max-receive-count", "3"]).await;
+    stack.break_table().await;
+    let payment = stack.payment();
+    let accepted = stack.submit(&payment).await;
+    let letter = stack.dead_letters(1).await.remove(0);
+    assert_eq!(letter.body(), Some(payment.to_string().as_str()));
+    let reason = dead_letter(&letter);
+    assert_eq!(reason["reason"], "table_not_found");
+    assert_eq!((&reason["receiveCount"], &reason["redriveCount"]), (&json!(3), &json!(0)));
+    assert_eq!(reason["originalMessageId"], accepted.message_id);
+    let attributes = letter.message_attributes.as_ref().unwrap();
+    let attribute = |name: &str| attributes[name].string_value().unwrap();
+    assert_eq!(attribute("sub"), stack.at("userId"));
+    assert_eq!(attribute("requestId"), accepted.request_id);
+    assert_eq!(attribute("schemaVersion"), "1");
+    let record = stack.record_of(&accepted.request_id).await;
+    assert_eq!((text(&record, "kind"), text(&record, "reason")), ("held", "table_not_found"));
+    stack.drained().await;
+}
+
+async fn a_dead_letter_sent_back_after_the_repair_is_stored() {
+    let stack = Stack::start_with(&["--max-receive-count", "1"]).await;
+    let broken = stack.break_table().await;
+    let payment = stack.payment();
+    let accepted = stack.submit(&payment).await;
+    let letter = stack.dead_letters(1).await.remove(0);
+    stack.mend(broken).await;
+    // Twice: sending back twice equals sending back once.
+    for _ in 0..2 {
+        let send = stack.sqs.send_message().queue_url(stack.at("queueUrl"));
+        let send = send.message_body(letter.body().unwrap());
+        let attributes = letter.message_attributes.clone();
+        send.set_message_attributes(attributes).send().await.unwrap();
+    }
+    let item = stack.stored(&payment).await;
+    assert_eq!(text(&item, "_requestId"), accepted.request_id);
+    assert_eq!(text(&item, "_messageId"), accepted.message_id, "the id that the client was told");
+    stack.drained().await;
+    assert_eq!(stack.stored_count().await, 1);
+}
+
+async fn a_message_without_a_verified_subject_is_an_operators_business() {
+    let stack = Stack::start().await;
+    let payment = stack.payment();
+    let id = stack.send(&payment.to_string(), &[("requestId", "forged")]).await;
+    let letter = stack.dead_letters(1).await.remove(0);
+    assert_eq!(letter.body(), Some(payment.to_string().as_str()));
+    let reason = dead_letter(&letter);
+    assert_eq!(
+        (reason["reason"].as_str(), &reason["receiveCount"]),
+        (Some("unverified"), &json!(1))
+    );
+    assert_eq!(reason["originalMessageId"], id);
+    assert_eq!(stack.item(&payment).await, None);
+    assert!(stack.records().await.is_empty());
+}
+
+async fn one_poison_among_nine_good_payments_harms_none() {
+    let stack = Stack::start_with(&["--batching-window", "1"]).await;
+    let mut payments: Vec<Value> = (0..10).map(|_| stack.payment()).collect();
+    payments[4]["amount"] = json!("0");
+    let accepted = join_all(payments.iter().map(|payment| stack.submit(payment))).await;
+    let poison = payments.remove(4);
+    for payment in &payments {
+        stack.stored(payment).await;
+    }
+    let record = stack.record_of(&accepted[4].request_id).await;
+    assert_eq!(text(&record, "reason"), "invalid");
+    assert_eq!(stack.item(&poison).await, None);
+    stack.drained().await;
+    assert_eq!(stack.stored_count().await, 9);
+    assert!(!stack.logs().contains(r#""outcome":"retry""#), "one delivery was enough for all");
+}
+
+async fn a_record_is_written_once_and_only_a_refusal_replaces_a_held_one() {
+    let stack = Stack::start().await;
+    let name = |name: &str| stack.at(name).to_owned();
+    let table =
+        PaymentsTable::new(stack.dynamodb.clone(), name("paymentsTable"), name("refusalsTable"));
+    let submission = Submission {
+        request_id: "request".to_owned(),
+        message_id: "message".to_owned(),
+        accepted_at_ms: 0,
+        body_md5: String::new(),
+        schema_version: 1,
+    };
+    let record = |kind: Kind, reason: &'static str| {
+        let because = Because { kind, reason, message: String::new(), fields: Vec::new() };
+        Record::new("user", None, &submission, "body", because, 0)
+    };
+    let refused = Refusal::OwnerMismatch.reason();
+    for (kind, reason, left) in [
+        (Kind::Held, "throttled", ("held", "throttled")),
+        (Kind::Held, "timed_out", ("held", "throttled")),
+        (Kind::Refused, refused, ("refused", refused)),
+        (Kind::Refused, "conflict", ("refused", refused)),
+        (Kind::Held, "throttled", ("refused", refused)),
+    ] {
+        table.record(&record(kind, reason)).await.unwrap();
+        let records = stack.records().await;
+        assert_eq!(records.len(), 1);
+        assert_eq!((text(&records[0], "kind"), text(&records[0], "reason")), left);
+    }
+}
+
+async fn what_a_payment_says_never_reaches_a_log() {
+    let canary = "canary4c0ffee";
+    let stack = Stack::start_with(&["--max-receive-count", "1"]).await;
+    let told = |mut payment: Value| {
+        payment["description"] = json!(canary);
+        payment["creditorAccount"] =
+            json!({ "schemeName": "UK.OBIE.BBAN", "identification": canary, "name": canary });
+        payment["remittanceInformation"] = json!({ "unstructured": [canary], "reference": canary });
+        payment
+    };
+    let stored = told(stack.payment());
+    stack.submit(&stored).await;
+    stack.stored(&stored).await;
+    let mut conflict = stored.clone();
+    conflict["amount"] = json!("11");
+    stack.record_of(&stack.submit(&conflict).await.request_id).await;
+    let mut invalid = told(stack.payment());
+    invalid["currency"] = json!("ZZZ");
+    stack.record_of(&stack.submit(&invalid).await.request_id).await;
+    let mut wrong = told(stack.payment());
+    wrong["amount"] = json!(canary);
+    let answer = stack.put(stack.at("token"), wrong.to_string()).await;
+    assert!(!answer.text().await.unwrap().contains(canary), "an error repeats no value");
+    stack.put(canary, stored.to_string()).await;
+    stack.send(canary, &[("unverified", canary)]).await;
+    stack.dead_letters(1).await;
+    stack.break_table().await;
+    stack.submit(&told(stack.payment())).await;
+    let letters = stack.dead_letters(1).await;
+    assert!(!dead_letter(&letters[0]).to_string().contains(canary));
+    let receives = MessageSystemAttributeName::ApproximateReceiveCount;
+    assert!(letters[0].attributes.as_ref().is_none_or(|all| !all.contains_key(&receives)));
+
+    let logs = stack.logs();
+    for outcome in ["stored", "refused", "dead"] {
+        assert!(logs.contains(&format!(r#""outcome":"{outcome}""#)), "{outcome}: {logs}");
+    }
+    assert!(logs.contains(r#""_aws""#), "metrics: {logs}");
+    let token = stack.at("token").rsplit('.').next().unwrap();
+    for secret in [canary, stack.at("userId"), token] {
+        assert!(!logs.contains(secret), "{secret}: {logs}");
+    }
+}
