@@ -110,8 +110,8 @@ impl Store {
         // this process. Only a power failure could undo the last commits, and a stand-in for
         // development need not pay an fsync per commit for that.
         connection.execute_batch(
-            "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA busy_timeout = 5000;
-             PRAGMA cache_size = -65536; PRAGMA temp_store = MEMORY;",
+            "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;
+             PRAGMA cache_size = -65536;",
         )?;
         connection.execute_batch(SCHEMA)?;
         connection.set_prepared_statement_cache_capacity(64);
@@ -469,16 +469,22 @@ impl Store {
                 body: row.get(7)?,
             })
         };
+        // Not RETURNING: it makes SQLite journal every page anew for every message.
         let taken = self
             .connection
             .prepare_cached(
+                "SELECT receives + 1, sent_ms, coalesce(first_received_ms, ?2), source, message_id,
+                        trace, attributes, body
+                 FROM messages WHERE number = ?1",
+            )?
+            .query_row([number, now_ms], read)?;
+        self.connection
+            .prepare_cached(
                 "UPDATE messages SET due_ms = ?2, receives = receives + 1, received_ms = ?3,
                         first_received_ms = coalesce(first_received_ms, ?3)
-                 WHERE number = ?1
-                 RETURNING receives, sent_ms, first_received_ms, source, message_id, trace,
-                           attributes, body",
+                 WHERE number = ?1",
             )?
-            .query_row([number, now_ms + timeout_s * 1_000, now_ms], read)?;
+            .execute([number, now_ms + timeout_s * 1_000, now_ms])?;
         Ok(taken)
     }
 

@@ -5,7 +5,8 @@
 //! - `Operation {input} -> {expected}`: succeeds, and the answer contains what is expected;
 //! - `Operation {input} !! Code`: is refused with this error code;
 //! - `+30s`: time passes;
-//! - `moto: reason`: moto does otherwise, so the case is not run against it.
+//! - `moto: reason`: moto does otherwise;
+//! - `cli: reason`: the AWS CLI cannot show it.
 //!
 //! In strings, `$q`, `$d` and `$r` are queue names of the case's own; their creation binds
 //! `$q_url` and `$q_arn`. `$a1024` is a thousand and twenty-four letters. Any other `$name` is
@@ -37,9 +38,22 @@ pub(crate) trait Driver {
 pub(crate) struct Case {
     /// What SQS does.
     pub(crate) claim: &'static str,
-    /// Whether moto does the same.
-    pub(crate) like_moto: bool,
+    /// What moto does.
+    pub(crate) moto: Moto,
+    /// Whether the AWS CLI can show it.
+    pub(crate) cli: bool,
     steps: Vec<(&'static str, Step)>,
+}
+
+/// What moto, an independent SQS, does with a case.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Moto {
+    /// The same.
+    Agrees,
+    /// Something else; the case says what.
+    Differs,
+    /// Time has to pass, and the test cannot move moto's clock.
+    Untested,
 }
 
 enum Step {
@@ -54,18 +68,23 @@ pub(crate) fn cases() -> Vec<Case> {
     let mut cases: Vec<Case> = Vec::new();
     for line in text.lines().map(str::trim_end).filter(|line| !line.is_empty()) {
         let Some(step) = line.strip_prefix("  ") else {
-            cases.push(Case { claim: line, like_moto: true, steps: Vec::new() });
+            cases.push(Case { claim: line, moto: Moto::Agrees, cli: true, steps: Vec::new() });
             continue;
         };
         let case = cases.last_mut().expect("a title comes first");
         if step.starts_with("moto:") {
-            case.like_moto = false;
-        } else {
-            let parsed = Step::parse(step);
-            // Moto has a clock of its own.
-            case.like_moto &= !matches!(parsed, Step::Advance { .. });
-            case.steps.push((step, parsed));
+            case.moto = Moto::Differs;
+            continue;
         }
+        if step.starts_with("cli:") {
+            case.cli = false;
+            continue;
+        }
+        let parsed = Step::parse(step);
+        if let Step::Advance { .. } = parsed {
+            case.moto = Moto::Untested;
+        }
+        case.steps.push((step, parsed));
     }
     cases
 }
@@ -222,8 +241,6 @@ pub(crate) struct Server {
     pub(crate) endpoint: String,
     /// Its clock, in milliseconds since 1970.
     pub(crate) clock: Arc<AtomicI64>,
-    /// The queues behind it.
-    pub(crate) queues: Queues,
     serving: tokio::task::JoinHandle<std::io::Result<()>>,
     _directory: tempfile::TempDir,
 }
@@ -246,7 +263,7 @@ impl Server {
         .expect("an empty database");
         let router = queues.router();
         let serving = tokio::spawn(async move { axum::serve(listener, router).await });
-        Self { endpoint, clock, queues, serving, _directory: directory }
+        Self { endpoint, clock, serving, _directory: directory }
     }
 }
 

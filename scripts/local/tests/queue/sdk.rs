@@ -38,9 +38,10 @@ impl Driver for Sdk {
     async fn call(&self, endpoint: &str, operation: &str, input: &Value) -> Result<Value, String> {
         let client = client(endpoint);
         match operation {
-            "SendMessage" | "SendMessageBatch" | "ReceiveMessage" => {
-                messages(&client, operation, input).await
-            }
+            "SendMessage" => send(&client, input).await,
+            "SendMessageBatch" => send_batch(&client, input).await,
+            "ReceiveMessage" => receive(&client, input).await,
+            "ListQueues" | "ListDeadLetterSourceQueues" => lists(&client, operation, input).await,
             "StartMessageMoveTask" | "ListMessageMoveTasks" | "CancelMessageMoveTask" => {
                 moves(&client, operation, input).await
             }
@@ -48,6 +49,7 @@ impl Driver for Sdk {
             | "DeleteMessageBatch"
             | "ChangeMessageVisibility"
             | "ChangeMessageVisibilityBatch" => handles(&client, operation, input).await,
+            "GetQueueAttributes" => queue_attributes_of(&client, input).await,
             other => queues(&client, other, input).await,
         }
     }
@@ -60,73 +62,73 @@ fn code<E: ProvideErrorMetadata + std::error::Error + 'static>(error: SdkError<E
     }
 }
 
-async fn messages(client: &Client, operation: &str, input: &Value) -> Result<Value, String> {
+async fn send(client: &Client, input: &Value) -> Result<Value, String> {
     let url = text(input, "QueueUrl");
-    match operation {
-        "SendMessage" => {
-            let sent = client
-                .send_message()
-                .set_queue_url(url)
-                .set_message_body(text(input, "MessageBody"))
-                .set_delay_seconds(number(input, "DelaySeconds"))
-                .set_message_attributes(attributes(input))
-                .set_message_system_attributes(system_attributes(input))
-                .send()
-                .await
-                .map_err(code)?;
-            Ok(object([
-                ("MessageId", json!(sent.message_id())),
-                ("MD5OfMessageBody", json!(sent.md5_of_message_body())),
-                ("MD5OfMessageAttributes", json!(sent.md5_of_message_attributes())),
-                ("MD5OfMessageSystemAttributes", json!(sent.md5_of_message_system_attributes())),
-            ]))
-        }
-        "SendMessageBatch" => {
-            let entry = |entry: &Value| {
-                SendEntry::builder()
-                    .set_id(text(entry, "Id"))
-                    .set_message_body(text(entry, "MessageBody"))
-                    .set_delay_seconds(number(entry, "DelaySeconds"))
-                    .set_message_attributes(attributes(entry))
-                    .build()
-                    .expect("an id and a body")
-            };
-            let entries = list(input, "Entries").iter().map(entry).collect();
-            let call = client.send_message_batch().set_queue_url(url).set_entries(Some(entries));
-            let sent = call.send().await.map_err(code)?;
-            let successful = sent.successful().iter().map(|sent| {
-                json!({
-                    "Id": sent.id(),
-                    "MessageId": sent.message_id(),
-                    "MD5OfMessageBody": sent.md5_of_message_body(),
-                })
-            });
-            Ok(json!({
-                "Successful": successful.collect::<Vec<_>>(),
-                "Failed": failed(sent.failed()),
-            }))
-        }
-        _ => {
-            let names = |member| list(input, member).iter().filter_map(Value::as_str);
-            let received = client
-                .receive_message()
-                .set_queue_url(url)
-                .set_max_number_of_messages(number(input, "MaxNumberOfMessages"))
-                .set_visibility_timeout(number(input, "VisibilityTimeout"))
-                .set_wait_time_seconds(number(input, "WaitTimeSeconds"))
-                .set_message_attribute_names(Some(
-                    names("MessageAttributeNames").map(str::to_owned).collect(),
-                ))
-                .set_message_system_attribute_names(Some(
-                    names("MessageSystemAttributeNames").map(Into::into).collect(),
-                ))
-                .send()
-                .await
-                .map_err(code)?;
-            let messages: Vec<_> = received.messages().iter().map(message).collect();
-            Ok(if messages.is_empty() { json!({}) } else { json!({"Messages": messages}) })
-        }
-    }
+    let sent = client
+        .send_message()
+        .set_queue_url(url)
+        .set_message_body(text(input, "MessageBody"))
+        .set_delay_seconds(number(input, "DelaySeconds"))
+        .set_message_attributes(attributes(input))
+        .set_message_system_attributes(system_attributes(input))
+        .send()
+        .await
+        .map_err(code)?;
+    Ok(object([
+        ("MessageId", json!(sent.message_id())),
+        ("MD5OfMessageBody", json!(sent.md5_of_message_body())),
+        ("MD5OfMessageAttributes", json!(sent.md5_of_message_attributes())),
+        ("MD5OfMessageSystemAttributes", json!(sent.md5_of_message_system_attributes())),
+    ]))
+}
+
+async fn send_batch(client: &Client, input: &Value) -> Result<Value, String> {
+    let url = text(input, "QueueUrl");
+    let entry = |entry: &Value| {
+        SendEntry::builder()
+            .set_id(text(entry, "Id"))
+            .set_message_body(text(entry, "MessageBody"))
+            .set_delay_seconds(number(entry, "DelaySeconds"))
+            .set_message_attributes(attributes(entry))
+            .build()
+            .expect("an id and a body")
+    };
+    let entries = list(input, "Entries").iter().map(entry).collect();
+    let call = client.send_message_batch().set_queue_url(url).set_entries(Some(entries));
+    let sent = call.send().await.map_err(code)?;
+    let successful = sent.successful().iter().map(|sent| {
+        json!({
+            "Id": sent.id(),
+            "MessageId": sent.message_id(),
+            "MD5OfMessageBody": sent.md5_of_message_body(),
+        })
+    });
+    Ok(json!({
+        "Successful": successful.collect::<Vec<_>>(),
+        "Failed": failed(sent.failed()),
+    }))
+}
+
+async fn receive(client: &Client, input: &Value) -> Result<Value, String> {
+    let url = text(input, "QueueUrl");
+    let names = |member| list(input, member).iter().filter_map(Value::as_str);
+    let received = client
+        .receive_message()
+        .set_queue_url(url)
+        .set_max_number_of_messages(number(input, "MaxNumberOfMessages"))
+        .set_visibility_timeout(number(input, "VisibilityTimeout"))
+        .set_wait_time_seconds(number(input, "WaitTimeSeconds"))
+        .set_message_attribute_names(Some(
+            names("MessageAttributeNames").map(str::to_owned).collect(),
+        ))
+        .set_message_system_attribute_names(Some(
+            names("MessageSystemAttributeNames").map(Into::into).collect(),
+        ))
+        .send()
+        .await
+        .map_err(code)?;
+    let messages: Vec<_> = received.messages().iter().map(message).collect();
+    Ok(if messages.is_empty() { json!({}) } else { json!({"Messages": messages}) })
 }
 
 async fn handles(client: &Client, operation: &str, input: &Value) -> Result<Value, String> {
@@ -183,8 +185,6 @@ async fn handles(client: &Client, operation: &str, input: &Value) -> Result<Valu
 async fn queues(client: &Client, operation: &str, input: &Value) -> Result<Value, String> {
     let url = text(input, "QueueUrl");
     let name = text(input, "QueueName");
-    let max = number(input, "MaxResults");
-    let token = text(input, "NextToken");
     match operation {
         "CreateQueue" => {
             let call = client.create_queue().set_queue_name(name);
@@ -196,36 +196,10 @@ async fn queues(client: &Client, operation: &str, input: &Value) -> Result<Value
             let found = client.get_queue_url().set_queue_name(name).send().await.map_err(code)?;
             Ok(json!({"QueueUrl": found.queue_url()}))
         }
-        "GetQueueAttributes" => {
-            let names = list(input, "AttributeNames").iter().filter_map(Value::as_str);
-            let call = client.get_queue_attributes().set_queue_url(url);
-            let call = call.set_attribute_names(Some(names.map(Into::into).collect()));
-            let found = call.send().await.map_err(code)?;
-            let attributes = found.attributes().cloned().unwrap_or_default();
-            let entry = |(name, value): (QueueAttributeName, String)| {
-                (name.as_str().to_owned(), json!(value))
-            };
-            let attributes: Map<String, Value> = attributes.into_iter().map(entry).collect();
-            Ok(json!({"Attributes": attributes}))
-        }
         "SetQueueAttributes" => {
             let call = client.set_queue_attributes().set_queue_url(url);
             call.set_attributes(queue_attributes(input)).send().await.map_err(code)?;
             Ok(json!({}))
-        }
-        "ListQueues" => {
-            let call = client.list_queues().set_queue_name_prefix(text(input, "QueueNamePrefix"));
-            let page = call.set_max_results(max).set_next_token(token).send().await;
-            let page = page.map_err(code)?;
-            Ok(object([
-                ("QueueUrls", json!(page.queue_urls())),
-                ("NextToken", json!(page.next_token())),
-            ]))
-        }
-        "ListDeadLetterSourceQueues" => {
-            let call = client.list_dead_letter_source_queues().set_queue_url(url);
-            let page = call.send().await.map_err(code)?;
-            Ok(json!({"queueUrls": page.queue_urls()}))
         }
         "PurgeQueue" => {
             client.purge_queue().set_queue_url(url).send().await.map_err(code)?;
@@ -241,6 +215,42 @@ async fn queues(client: &Client, operation: &str, input: &Value) -> Result<Value
             Ok(json!({}))
         }
         other => panic!("no such operation: {other}"),
+    }
+}
+
+async fn queue_attributes_of(client: &Client, input: &Value) -> Result<Value, String> {
+    let url = text(input, "QueueUrl");
+    let names = list(input, "AttributeNames").iter().filter_map(Value::as_str);
+    let call = client.get_queue_attributes().set_queue_url(url);
+    let call = call.set_attribute_names(Some(names.map(Into::into).collect()));
+    let found = call.send().await.map_err(code)?;
+    let attributes = found.attributes().cloned().unwrap_or_default();
+    let entry =
+        |(name, value): (QueueAttributeName, String)| (name.as_str().to_owned(), json!(value));
+    let attributes: Map<String, Value> = attributes.into_iter().map(entry).collect();
+    let attributes = Some(attributes).filter(|attributes| !attributes.is_empty());
+    Ok(object([("Attributes", json!(attributes))]))
+}
+
+async fn lists(client: &Client, operation: &str, input: &Value) -> Result<Value, String> {
+    let url = text(input, "QueueUrl");
+    let max = number(input, "MaxResults");
+    let token = text(input, "NextToken");
+    match operation {
+        "ListQueues" => {
+            let call = client.list_queues().set_queue_name_prefix(text(input, "QueueNamePrefix"));
+            let page = call.set_max_results(max).set_next_token(token).send().await;
+            let page = page.map_err(code)?;
+            Ok(object([
+                ("QueueUrls", json!(page.queue_urls.as_ref().filter(|urls| !urls.is_empty()))),
+                ("NextToken", json!(page.next_token())),
+            ]))
+        }
+        _ => {
+            let call = client.list_dead_letter_source_queues().set_queue_url(url);
+            let page = call.send().await.map_err(code)?;
+            Ok(json!({"queueUrls": page.queue_urls()}))
+        }
     }
 }
 
