@@ -140,7 +140,8 @@ pub async fn give_up(
 
 /// The delay before the next delivery: 1, 4, 16 … times the first, at most 15 minutes, of which up to a
 /// fifth is taken off so that a batch that failed together does not return together. Derived from the
-/// message and its receive count, so that a run can be repeated.
+/// message and its receive count, so that a run can be repeated. In whole seconds, rounded up: the queue
+/// knows no others, and a delay must not round to none.
 fn retry_delay(config: &Config, record: &Record) -> Duration {
     let retries = record.receive_count.saturating_sub(1);
     let factor = RETRY_DELAY_FACTOR.saturating_pow(retries);
@@ -148,7 +149,8 @@ fn retry_delay(config: &Config, record: &Record) -> Duration {
     let mut hasher = DefaultHasher::new();
     (&record.message_id, record.receive_count).hash(&mut hasher);
     let off = u32::try_from(hasher.finish() % 200).unwrap_or_default();
-    delay - delay * off / 1000
+    let delay = delay - delay * off / 1000;
+    Duration::from_secs(delay.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX))
 }
 
 fn dead_letter(invocation: &Invocation, record: &Record, unfinished: &Unfinished) -> DeadLetter {

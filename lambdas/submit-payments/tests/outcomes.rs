@@ -294,6 +294,19 @@ async fn a_passing_failure_is_retried_after_a_growing_delay() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_short_delay_does_not_round_to_none() {
+    let second = Config { retry_delay: Duration::from_secs(1), ..config() };
+    let world = failing(Faults { put: Some(DeadReason::Throttled), ..Faults::default() });
+    let messages: Vec<Value> = (0..20).map(|id| message(&id.to_string(), &body(id))).collect();
+    let event: SqsEvent = serde_json::from_value(json!({ "Records": messages })).unwrap();
+    let invocation = Invocation::new(NOW_MS, LEFT, "7".to_owned());
+    batch::process(&second, &world, &invocation, event).await.unwrap();
+    let postponed = world.postponed.lock().unwrap();
+    let delays: BTreeSet<u64> = postponed.iter().map(|(_, delay)| delay.as_secs()).collect();
+    assert_eq!((postponed.len(), delays), (20, BTreeSet::from([1])));
+}
+
+#[tokio::test(start_paused = true)]
 async fn every_failure_that_may_pass_is_retried_until_the_last_receive() {
     for reason in [
         DeadReason::Throttled,
