@@ -1,0 +1,17 @@
+# The account comes from TF_VAR_account_id: it is nobody's business but the deployer's.
+environment           = "development"
+region                = "eu-west-2"
+allowed_origin        = "http://localhost:3000"
+callback_urls         = ["http://localhost:3000/signed-in", "http://localhost:8976/"]
+sign_in_domain_prefix = "remit-development-example"
+
+# Little is sent, nothing is precious, and waiting is dull.
+table_capacity       = null
+batch_window_seconds = 1
+memory_megabytes     = 512
+maximum_concurrency  = 2
+reserved_concurrency = 5
+throttle_rate        = 20
+throttle_burst       = 40
+log_retention_days   = 30
+deletion_protection  = false

@@ -1,0 +1,88 @@
+module "submit_payments" {
+  source = "./modules/function"
+
+  name                 = local.name.submit_payments
+  description          = "Stores the payments of a batch from the queue"
+  package              = "${var.package_directory}/submit-payments-${var.architecture}.zip"
+  architecture         = var.architecture
+  memory_megabytes     = var.memory_megabytes
+  timeout_seconds      = var.function_timeout_seconds
+  reserved_concurrency = var.reserved_concurrency
+  variables_key_arn    = aws_kms_key.functions.arn
+  variables_key_via    = local.via.lambda
+  log_key_arn          = aws_kms_key.operations.arn
+  log_retention_days   = var.log_retention_days
+
+  variables = {
+    REMIT_PAYMENTS_TABLE        = local.name.payments_table
+    REMIT_REFUSALS_TABLE        = local.name.refusals_table
+    REMIT_QUEUE_URL             = aws_sqs_queue.submit_payment.url
+    REMIT_DEAD_LETTER_QUEUE_URL = aws_sqs_queue.dead_letter.url
+    # The redrive policy's own value: were this one larger, messages would die without a reason.
+    REMIT_RECEIVE_COUNT_MAX   = jsondecode(aws_sqs_queue.submit_payment.redrive_policy).maxReceiveCount
+    REMIT_RETRY_DELAY_SECONDS = var.retry_delay_seconds
+    REMIT_CONCURRENCY         = var.record_concurrency
+    REMIT_DEADLINE_MARGIN_MS  = var.deadline_margin_ms
+  }
+
+  policy_statements = [
+    {
+      # The first three are the event source mapping's, which acts as this role.
+      Sid    = "ReceivePayments"
+      Effect = "Allow"
+      Action = [
+        "sqs:DeleteMessage",
+        "sqs:GetQueueAttributes",
+        "sqs:ReceiveMessage",
+        "sqs:ChangeMessageVisibility",
+      ]
+      Resource = aws_sqs_queue.submit_payment.arn
+    },
+    {
+      Sid      = "SendDeadLetters"
+      Effect   = "Allow"
+      Action   = "sqs:SendMessage"
+      Resource = aws_sqs_queue.dead_letter.arn
+    },
+    {
+      Sid      = "PutPaymentsAndRefusals"
+      Effect   = "Allow"
+      Action   = "dynamodb:PutItem"
+      Resource = [aws_dynamodb_table.payments.arn, aws_dynamodb_table.refusals.arn]
+    },
+    local.queue_key_statement,
+    local.table_key_statement,
+  ]
+
+  release = local.release
+}
+
+resource "aws_lambda_event_source_mapping" "submit_payments" {
+  event_source_arn = aws_sqs_queue.submit_payment.arn
+  function_name    = module.submit_payments.alias_arn
+
+  # Without this one failed record would bring its whole batch back, and a report of failures would be
+  # taken for a success.
+  function_response_types            = ["ReportBatchItemFailures"]
+  batch_size                         = var.batch_size
+  maximum_batching_window_in_seconds = var.batch_window_seconds
+
+  scaling_config {
+    maximum_concurrency = var.maximum_concurrency
+  }
+
+  lifecycle {
+    precondition {
+      condition     = aws_sqs_queue.submit_payment.visibility_timeout_seconds >= 6 * module.submit_payments.timeout_seconds + var.batch_window_seconds
+      error_message = "The visibility timeout must be at least six function timeouts and the batch window: otherwise messages come back while they are processed, and die early."
+    }
+    precondition {
+      condition     = var.batch_size <= 10 || var.batch_window_seconds >= 1
+      error_message = "A batch of more than ten needs a window of at least a second."
+    }
+    precondition {
+      condition     = var.maximum_concurrency <= module.submit_payments.reserved_concurrency
+      error_message = "The pollers' maximum concurrency must not exceed the function's reserved concurrency: throttled receives count towards the dead-letter queue."
+    }
+  }
+}

@@ -1,0 +1,27 @@
+data "aws_partition" "current" {}
+
+locals {
+  partition = data.aws_partition.current.partition
+
+  # Stands before every name, so that two environments can share an account.
+  prefix = "remit-${var.environment}"
+
+  name = {
+    queue             = "${local.prefix}-submit-payment-queue"
+    dead_letter_queue = "${local.prefix}-submit-payment-dlq"
+    submit_payments   = "${local.prefix}-submit-payments"
+    payments_table    = "${local.prefix}-PaymentsTable"
+    refusals_table    = "${local.prefix}-RefusalsTable"
+    index             = "byUser"
+  }
+
+  account_root_arn = "arn:${local.partition}:iam::${var.account_id}:root"
+  log_group_arn    = "arn:${local.partition}:logs:${var.region}:${var.account_id}:log-group"
+
+  # Key policies name these: a key serves its service's callers and nobody who calls KMS directly.
+  via = {
+    sqs      = "sqs.${var.region}.amazonaws.com"
+    dynamodb = "dynamodb.${var.region}.amazonaws.com"
+    lambda   = "lambda.${var.region}.amazonaws.com"
+  }
+}

@@ -1,0 +1,39 @@
+output "name" {
+  description = "Name of the function."
+  value       = aws_lambda_function.this.function_name
+}
+
+output "timeout_seconds" {
+  description = "Time for one invocation."
+  value       = aws_lambda_function.this.timeout
+}
+
+output "reserved_concurrency" {
+  description = "Concurrency kept for the function."
+  value       = aws_lambda_function.this.reserved_concurrent_executions
+}
+
+output "variables" {
+  description = "The function's environment variables."
+  value       = aws_lambda_function.this.environment[0].variables
+}
+
+output "role_arn" {
+  description = "The function's role."
+  value       = aws_iam_role.this.arn
+}
+
+output "alias_arn" {
+  description = "The alias `live`, which callers invoke."
+  value       = aws_lambda_alias.live.arn
+}
+
+output "log_group_name" {
+  description = "Where the function logs."
+  value       = aws_cloudwatch_log_group.this.name
+}
+
+output "deployment_group_name" {
+  description = "CodeDeploy's group for the function."
+  value       = aws_codedeploy_deployment_group.this.deployment_group_name
+}

@@ -1,0 +1,374 @@
+# What an environment must say.
+
+variable "environment" {
+  description = "Name of the environment; stands in every resource's name."
+  type        = string
+
+  validation {
+    condition     = contains(["development", "production"], var.environment)
+    error_message = "The environment is development or production."
+  }
+}
+
+variable "account_id" {
+  description = "The AWS account to deploy to; a plan with the credentials of another one is refused."
+  type        = string
+
+  validation {
+    condition     = can(regex("^[0-9]{12}$", var.account_id))
+    error_message = "An account id has twelve digits."
+  }
+}
+
+variable "region" {
+  description = "The AWS region to deploy to."
+  type        = string
+
+  validation {
+    condition     = can(regex("^[a-z]{2}(-[a-z]+)+-[0-9]$", var.region))
+    error_message = "A region looks like eu-west-2."
+  }
+}
+
+variable "allowed_origin" {
+  description = "The web origin whose pages may call the API, such as https://pay.example.com."
+  type        = string
+
+  validation {
+    # A wildcard would let every page send a signed-in user's payments; a quote would end the header's literal.
+    condition     = can(regex("^https://[a-z0-9.-]+(:[0-9]+)?$", var.allowed_origin)) || can(regex("^http://localhost(:[0-9]+)?$", var.allowed_origin))
+    error_message = "An origin is https:// and a host without a path, or http://localhost; never a wildcard."
+  }
+}
+
+variable "callback_urls" {
+  description = "Where the user pool may send a user back to after signing in."
+  type        = list(string)
+
+  validation {
+    condition = length(var.callback_urls) > 0 && alltrue([
+      for url in var.callback_urls : can(regex("^(https://|http://localhost[:/])", url))
+    ])
+    error_message = "Callback URLs are https, or http on localhost, and there is at least one."
+  }
+}
+
+variable "sign_in_domain_prefix" {
+  description = "First label of the user pool's sign-in domain; unique in its region among all accounts."
+  type        = string
+
+  validation {
+    condition     = can(regex("^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$", var.sign_in_domain_prefix)) && !can(regex("aws|amazon|cognito", var.sign_in_domain_prefix))
+    error_message = "A label of lower-case letters, digits and hyphens, without aws, amazon or cognito."
+  }
+}
+
+variable "operator_principal_arns" {
+  description = "Who may take the operator's role, with MFA. Empty: nobody, and the role is not made."
+  type        = list(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for arn in var.operator_principal_arns : can(regex("^arn:[a-z-]+:iam::[0-9]{12}:(user|role)/[^*]+$", arn))])
+    error_message = "Operators are users or roles, each by its whole ARN."
+  }
+}
+
+variable "custom_domain" {
+  description = "A domain of our own for the API: its name, a certificate for it in the same region, and, where Terraform shall make the DNS record, the hosted zone. The API's default endpoint is closed then."
+  type = object({
+    name            = string
+    certificate_arn = string
+    hosted_zone_id  = optional(string)
+  })
+  default = null
+
+  validation {
+    condition     = var.custom_domain == null || can(regex("^arn:[a-z-]+:acm:", var.custom_domain.certificate_arn))
+    error_message = "The certificate is one of AWS Certificate Manager."
+  }
+}
+
+# Intake.
+
+variable "intake_stopped" {
+  description = "Stops PUT /submit: throttled to zero and answered 503 with Retry-After. What is queued is still processed."
+  type        = bool
+  default     = false
+}
+
+variable "throttle_rate" {
+  description = "Submissions a second, steady."
+  type        = number
+  default     = 500
+
+  validation {
+    condition     = var.throttle_rate > 0
+    error_message = "Zero would stop intake; that is what intake_stopped is for."
+  }
+}
+
+variable "throttle_burst" {
+  description = "Submissions at once above the steady rate."
+  type        = number
+  default     = 1000
+
+  validation {
+    condition     = var.throttle_burst >= var.throttle_rate
+    error_message = "A burst smaller than the rate would make the rate unreachable."
+  }
+}
+
+variable "address_requests_max" {
+  description = "Requests that one address may make in five minutes. Back ends call from one address: set it above their peak."
+  type        = number
+  default     = 10000
+
+  validation {
+    condition     = var.address_requests_max >= 100 && var.address_requests_max <= 2000000000
+    error_message = "WAF takes 100 to 2,000,000,000."
+  }
+}
+
+# The queues.
+
+variable "queue_retention_seconds" {
+  description = "How long an unprocessed payment stays on the queue."
+  type        = number
+  default     = 7 * 24 * 60 * 60
+
+  validation {
+    condition     = var.queue_retention_seconds >= 24 * 60 * 60 && var.queue_retention_seconds <= 14 * 24 * 60 * 60
+    error_message = "One to fourteen days: less would lose payments over a weekend, and SQS takes no more."
+  }
+}
+
+variable "dead_letter_retention_seconds" {
+  description = "How long a dead letter stays on its queue, counted from its first enqueueing. Expiry is loss."
+  type        = number
+  default     = 14 * 24 * 60 * 60
+
+  validation {
+    condition     = var.dead_letter_retention_seconds <= 14 * 24 * 60 * 60
+    error_message = "SQS takes at most fourteen days."
+  }
+}
+
+variable "visibility_timeout_seconds" {
+  description = "How long a received message is hidden from other receivers. At least six function timeouts and the batch window."
+  type        = number
+  default     = 2 * 60
+
+  validation {
+    condition     = var.visibility_timeout_seconds <= 12 * 60 * 60
+    error_message = "SQS takes at most twelve hours."
+  }
+}
+
+variable "receive_count_max" {
+  # AWS advises five or more for queues that feed Lambda. In a model with at most three passing faults a
+  # healthy payment reached the dead-letter queue with 3 and never with 5.
+  description = "Receives after which a message becomes a dead letter."
+  type        = number
+  default     = 5
+
+  validation {
+    condition     = var.receive_count_max >= 5 && var.receive_count_max <= 1000
+    error_message = "5 to 1,000: fewer turn passing faults into dead letters."
+  }
+}
+
+# The function.
+
+variable "architecture" {
+  description = "Processor of the functions; their packages are built for it."
+  type        = string
+  default     = "arm64"
+
+  validation {
+    condition     = contains(["arm64", "x86_64"], var.architecture)
+    error_message = "Lambda has arm64 and x86_64."
+  }
+}
+
+variable "package_directory" {
+  description = "Where scripts/package put the functions' packages."
+  type        = string
+  default     = "../target/package"
+}
+
+variable "memory_megabytes" {
+  # 1,769 MB buys one whole core, which is what the function's one thread can use.
+  description = "Memory of a function; processor time comes in proportion."
+  type        = number
+  default     = 1769
+
+  validation {
+    condition     = var.memory_megabytes >= 128 && var.memory_megabytes <= 10240
+    error_message = "Lambda takes 128 to 10,240 MB."
+  }
+}
+
+variable "function_timeout_seconds" {
+  description = "Time for one batch."
+  type        = number
+  default     = 15
+
+  validation {
+    condition     = var.function_timeout_seconds >= 5 && var.function_timeout_seconds <= 15 * 60
+    error_message = "5 seconds to Lambda's 15 minutes."
+  }
+}
+
+variable "deadline_margin_ms" {
+  description = "Time before the end of an invocation at which the function starts no more work."
+  type        = number
+  default     = 3000
+
+  validation {
+    condition     = var.deadline_margin_ms >= 1000 && var.deadline_margin_ms < var.function_timeout_seconds * 1000
+    error_message = "At least a second, and less than the function's whole time."
+  }
+}
+
+variable "retry_delay_seconds" {
+  description = "Delay before a record's first retry; later ones wait longer."
+  type        = number
+  default     = 30
+
+  validation {
+    condition     = var.retry_delay_seconds >= 1 && var.retry_delay_seconds <= 15 * 60
+    error_message = "1 second to 15 minutes: retries without a delay outlast no outage."
+  }
+}
+
+variable "record_concurrency" {
+  description = "Records of one batch in progress at once."
+  type        = number
+  default     = 64
+
+  validation {
+    condition     = var.record_concurrency >= 1 && var.record_concurrency <= 512
+    error_message = "1 to 512: above that connections are made anew instead of reused."
+  }
+}
+
+variable "batch_size" {
+  # A record is under 10 KiB because the firewall refuses bodies over 8 KiB, so this stays below the 6 MB
+  # that one invocation may carry.
+  description = "Records of a batch at most."
+  type        = number
+  default     = 100
+
+  validation {
+    condition     = var.batch_size >= 1 && var.batch_size <= 500
+    error_message = "1 to 500: more could exceed an invocation's 6 MB."
+  }
+}
+
+variable "batch_window_seconds" {
+  description = "How long a batch is gathered."
+  type        = number
+  default     = 20
+
+  validation {
+    condition     = var.batch_window_seconds >= 0 && var.batch_window_seconds <= 300
+    error_message = "Lambda takes 0 to 300 seconds."
+  }
+}
+
+variable "maximum_concurrency" {
+  description = "Batches in progress at once. Bounds the pollers: a receive that the function refuses for want of concurrency counts towards the dead-letter queue."
+  type        = number
+  default     = 10
+
+  validation {
+    condition     = var.maximum_concurrency >= 2 && var.maximum_concurrency <= 1000
+    error_message = "Lambda takes 2 to 1,000."
+  }
+}
+
+variable "reserved_concurrency" {
+  description = "Concurrency kept for the function, and its bound."
+  type        = number
+  default     = 20
+
+  validation {
+    condition     = var.reserved_concurrency >= 1
+    error_message = "Zero would stop the function while messages are received, until all are dead letters."
+  }
+}
+
+# The tables.
+
+variable "table_capacity" {
+  description = "Bounds of the provisioned capacity of each table and of its index, scaled on use. Null: on demand."
+  type = object({
+    read_min  = number
+    read_max  = number
+    write_min = number
+    write_max = number
+  })
+  default = {
+    read_min  = 5
+    read_max  = 500
+    write_min = 25
+    write_max = 2000
+  }
+
+  validation {
+    condition = var.table_capacity == null || try(
+      var.table_capacity.read_min >= 1 && var.table_capacity.read_max >= var.table_capacity.read_min &&
+      var.table_capacity.write_min >= 1 && var.table_capacity.write_max >= var.table_capacity.write_min, false
+    )
+    error_message = "Each maximum is at least its minimum, and each minimum at least 1."
+  }
+}
+
+variable "deletion_protection" {
+  description = "Keeps the tables and the user pool from being deleted. Set it to false, and apply, only to destroy an environment."
+  type        = bool
+  default     = true
+}
+
+# Operations.
+
+variable "log_retention_days" {
+  description = "How long logs are kept."
+  type        = number
+  default     = 400
+
+  validation {
+    condition     = contains([30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827], var.log_retention_days)
+    error_message = "One of CloudWatch's periods from 30 days on."
+  }
+}
+
+variable "manage_account_log_role" {
+  description = "Whether to set the account's role through which API Gateway writes logs. One setting for all APIs of a region: exactly one environment of an account manages it."
+  type        = bool
+  default     = true
+}
+
+variable "canary" {
+  description = "How CodeDeploy shifts batches to a new version of a function."
+  type        = string
+  default     = "CodeDeployDefault.LambdaCanary10Percent5Minutes"
+
+  validation {
+    condition     = can(regex("^CodeDeployDefault\\.Lambda(Canary|Linear)", var.canary))
+    error_message = "A canary or linear configuration of CodeDeploy for Lambda; never all at once."
+  }
+}
+
+variable "page_emails" {
+  description = "Addresses that get pages. A paging service subscribes to the topic in output page_topic_arn instead."
+  type        = list(string)
+  default     = []
+}
+
+variable "ticket_emails" {
+  description = "Addresses that get tickets."
+  type        = list(string)
+  default     = []
+}
