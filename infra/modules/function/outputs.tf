@@ -37,3 +37,13 @@ output "deployment_group_name" {
   description = "CodeDeploy's group for the function."
   value       = aws_codedeploy_deployment_group.this.deployment_group_name
 }
+
+output "policy_statements" {
+  description = "All that the function may do."
+  value       = jsondecode(aws_iam_role_policy.this.policy).Statement
+}
+
+output "log_retention_days" {
+  description = "How long the function's logs are kept."
+  value       = aws_cloudwatch_log_group.this.retention_in_days
+}

@@ -1,0 +1,401 @@
+# What loses money when it is wrong, asserted on the whole stack with an invented AWS.
+# Run by scripts/check-infra, which gives environments/production.tfvars and an architecture.
+
+mock_provider "aws" {
+  mock_data "aws_partition" {
+    defaults = { partition = "aws" }
+  }
+  mock_resource "aws_kms_key" {
+    defaults = { arn = "arn:aws:kms:eu-west-2:123456789012:key/11111111-1111-4111-8111-111111111111" }
+  }
+  mock_resource "aws_iam_role" {
+    defaults = { arn = "arn:aws:iam::123456789012:role/some" }
+  }
+  mock_resource "aws_sns_topic" {
+    defaults = { arn = "arn:aws:sns:eu-west-2:123456789012:some" }
+  }
+  mock_resource "aws_cloudwatch_log_group" {
+    defaults = { arn = "arn:aws:logs:eu-west-2:123456789012:log-group:some" }
+  }
+  mock_resource "aws_api_gateway_stage" {
+    defaults = { arn = "arn:aws:apigateway:eu-west-2::/restapis/some/stages/live", invoke_url = "https://some.execute-api.eu-west-2.amazonaws.com/live" }
+  }
+  mock_resource "aws_wafv2_web_acl" {
+    defaults = { arn = "arn:aws:wafv2:eu-west-2:123456789012:regional/webacl/some/1" }
+  }
+  mock_resource "aws_cognito_user_pool" {
+    defaults = { arn = "arn:aws:cognito-idp:eu-west-2:123456789012:userpool/eu-west-2_some" }
+  }
+  mock_resource "aws_cognito_resource_server" {
+    defaults = { scope_identifiers = ["payments/submit", "payments/read"] }
+  }
+  mock_resource "aws_lambda_alias" {
+    defaults = { arn = "arn:aws:lambda:eu-west-2:123456789012:function:submit-payments:live" }
+  }
+  override_resource {
+    target = aws_sqs_queue.submit_payment
+    values = { arn = "arn:aws:sqs:eu-west-2:123456789012:queue", url = "https://sqs/queue" }
+  }
+  override_resource {
+    target = aws_sqs_queue.dead_letter
+    values = { arn = "arn:aws:sqs:eu-west-2:123456789012:dlq", url = "https://sqs/dlq" }
+  }
+  override_resource {
+    target = aws_dynamodb_table.payments
+    values = { arn = "arn:aws:dynamodb:eu-west-2:123456789012:table/payments" }
+  }
+  override_resource {
+    target = aws_dynamodb_table.refusals
+    values = { arn = "arn:aws:dynamodb:eu-west-2:123456789012:table/refusals" }
+  }
+  override_resource {
+    target = aws_iam_role.gateway
+    values = { arn = "arn:aws:iam::123456789012:role/gateway" }
+  }
+  override_resource {
+    target = aws_iam_role.operator
+    values = { arn = "arn:aws:iam::123456789012:role/operator" }
+  }
+  override_resource {
+    target = module.submit_payments.aws_iam_role.this
+    values = { arn = "arn:aws:iam::123456789012:role/function" }
+  }
+  override_resource {
+    target = aws_kms_key.queues
+    values = { arn = "arn:aws:kms:eu-west-2:123456789012:key/queues" }
+  }
+  override_resource {
+    target = aws_kms_key.tables
+    values = { arn = "arn:aws:kms:eu-west-2:123456789012:key/tables" }
+  }
+  override_resource {
+    target = aws_kms_key.functions
+    values = { arn = "arn:aws:kms:eu-west-2:123456789012:key/functions" }
+  }
+  override_resource {
+    target = aws_kms_key.operations
+    values = { arn = "arn:aws:kms:eu-west-2:123456789012:key/operations" }
+  }
+}
+
+variables {
+  account_id              = "123456789012"
+  operator_principal_arns = ["arn:aws:iam::123456789012:role/on-call"]
+}
+
+run "stack" {
+  # The document.
+  assert {
+    condition     = aws_api_gateway_rest_api.payments.body == local.document && aws_api_gateway_rest_api.payments.put_rest_api_mode == "overwrite"
+    error_message = "The API is the document and nothing else."
+  }
+  assert {
+    condition     = aws_api_gateway_deployment.payments.triggers.document == sha256(local.document)
+    error_message = "A changed document must be deployed."
+  }
+  assert {
+    condition = alltrue(flatten([for path in values(local.parsed_document.paths) : [
+      for operation in values(path) : operation["x-amazon-apigateway-integration"].passthroughBehavior == "never"
+    ]]))
+    error_message = "Any other passthrough skips validation for unknown content types."
+  }
+  assert {
+    condition = alltrue(flatten([for path in values(local.parsed_document.paths) : [
+      for method, operation in path : method == "options" ? true : length(flatten([for scheme in operation.security : values(scheme)])) > 0
+    ]]))
+    error_message = "Every operation but OPTIONS demands a token with a scope."
+  }
+  assert {
+    condition = alltrue(flatten([for path in values(local.parsed_document.paths) : [
+      for operation in values(path) : alltrue([
+        local.parsed_document["x-amazon-apigateway-request-validators"][operation["x-amazon-apigateway-request-validator"]].validateRequestBody,
+        local.parsed_document["x-amazon-apigateway-request-validators"][operation["x-amazon-apigateway-request-validator"]].validateRequestParameters,
+      ])
+    ]]))
+    error_message = "Every operation validates body and parameters."
+  }
+  assert {
+    condition = { for status, response in local.parsed_document.paths["/submit"].put["x-amazon-apigateway-integration"].responses : status => response.statusCode } == {
+      "200" = "200", "4\\d{2}" = "500", "default" = "503"
+    }
+    error_message = "Only the queue's own 200 is an acceptance."
+  }
+  assert {
+    condition     = startswith(local.parsed_document.paths["/submit"].put["x-amazon-apigateway-integration"].requestTemplates["application/json"], "Action=SendMessage&MessageBody=$util.urlEncode($input.body)&")
+    error_message = "The body is sent whole and encoded."
+  }
+
+  # The gateway's limits and logs.
+  assert {
+    condition = alltrue([for settings in [aws_api_gateway_method_settings.all, aws_api_gateway_method_settings.submit] :
+      !settings.settings[0].data_trace_enabled && settings.settings[0].throttling_rate_limit == var.throttle_rate && settings.settings[0].throttling_burst_limit == var.throttle_burst
+    ])
+    error_message = "Throttled, and no bodies in logs."
+  }
+  assert {
+    condition     = aws_api_gateway_method_settings.submit.method_path == "submit/PUT" && aws_api_gateway_stage.live.xray_tracing_enabled
+    error_message = "The submission has settings of its own, and the stage is traced."
+  }
+  assert {
+    condition = alltrue([for forbidden in ["authorizer", "sourceIp", "Authorization", "requestOverride", "path\""] :
+      !strcontains(aws_api_gateway_stage.live.access_log_settings[0].format, forbidden)
+    ])
+    error_message = "The access log names no person."
+  }
+  assert {
+    condition = alltrue([for days in [
+      aws_cloudwatch_log_group.access.retention_in_days, aws_cloudwatch_log_group.execution.retention_in_days,
+      aws_cloudwatch_log_group.firewall.retention_in_days, module.submit_payments.log_retention_days,
+    ] : days == var.log_retention_days])
+    error_message = "Logs end."
+  }
+  assert {
+    condition = alltrue([for group in [aws_cloudwatch_log_group.access, aws_cloudwatch_log_group.execution, aws_cloudwatch_log_group.firewall] :
+      group.kms_key_id == aws_kms_key.operations.arn
+    ])
+    error_message = "Logs are encrypted."
+  }
+  assert {
+    condition = one([for rule in aws_wafv2_web_acl.api.rule : [
+      one(rule.action).block != null, one(one(rule.statement).size_constraint_statement).size, one(one(one(one(rule.statement).size_constraint_statement).field_to_match).body).oversize_handling,
+    ] if rule.name == "large-bodies"]) == [true, 8192, "MATCH"]
+    error_message = "A body that the firewall cannot see whole is blocked."
+  }
+
+  # Identity.
+  assert {
+    condition     = aws_cognito_user_pool.users.mfa_configuration == "ON" && aws_cognito_user_pool.users.deletion_protection == "ACTIVE"
+    error_message = "Users sign in with a second factor, and stay."
+  }
+  assert {
+    condition = [
+      aws_cognito_user_pool_client.web.access_token_validity, one(aws_cognito_user_pool_client.web.token_validity_units).access_token,
+      aws_cognito_user_pool_client.web.refresh_token_validity, one(aws_cognito_user_pool_client.web.token_validity_units).refresh_token,
+      aws_cognito_user_pool_client.web.enable_token_revocation, aws_cognito_user_pool_client.web.prevent_user_existence_errors,
+    ] == [5, "minutes", 8, "hours", true, "ENABLED"]
+    error_message = "Tokens are short, revocable, and tell nobody who exists."
+  }
+
+  # The queues.
+  assert {
+    condition     = aws_sqs_queue.submit_payment.visibility_timeout_seconds >= 6 * 15 + 20
+    error_message = "Messages must not come back while they are processed."
+  }
+  assert {
+    condition     = aws_sqs_queue.submit_payment.message_retention_seconds == 604800 && aws_sqs_queue.dead_letter.message_retention_seconds == 1209600
+    error_message = "Seven days, and fourteen for dead letters."
+  }
+  assert {
+    condition     = aws_sqs_queue.submit_payment.kms_master_key_id == aws_kms_key.queues.arn && aws_sqs_queue.dead_letter.kms_master_key_id == aws_kms_key.queues.arn
+    error_message = "Both queues are encrypted with our key."
+  }
+  assert {
+    condition     = jsondecode(aws_sqs_queue.submit_payment.redrive_policy) == { deadLetterTargetArn = "arn:aws:sqs:eu-west-2:123456789012:dlq", maxReceiveCount = 5 }
+    error_message = "Crashes end on the dead-letter queue after five receives."
+  }
+  assert {
+    condition     = jsondecode(aws_sqs_queue_redrive_allow_policy.dead_letter.redrive_allow_policy) == { redrivePermission = "byQueue", sourceQueueArns = ["arn:aws:sqs:eu-west-2:123456789012:queue"] }
+    error_message = "No other queue dies here."
+  }
+  assert {
+    condition = jsondecode(aws_sqs_queue_policy.submit_payment.policy).Statement == [
+      { Sid = "DenyWithoutTls", Effect = "Deny", Principal = "*", Action = "sqs:*", Resource = "arn:aws:sqs:eu-west-2:123456789012:queue", Condition = { Bool = { "aws:SecureTransport" = "false" } } },
+      { Sid = "DenySendersButGatewayAndOperator", Effect = "Deny", Principal = "*", Action = "sqs:SendMessage", Resource = "arn:aws:sqs:eu-west-2:123456789012:queue", Condition = { ArnNotEquals = { "aws:PrincipalArn" = ["arn:aws:iam::123456789012:role/gateway", "arn:aws:iam::123456789012:role/operator"] } } },
+    ]
+    error_message = "Nobody else sends payments, and nobody without TLS."
+  }
+  assert {
+    condition = jsondecode(aws_sqs_queue_policy.dead_letter.policy).Statement == [
+      { Sid = "DenyWithoutTls", Effect = "Deny", Principal = "*", Action = "sqs:*", Resource = "arn:aws:sqs:eu-west-2:123456789012:dlq", Condition = { Bool = { "aws:SecureTransport" = "false" } } },
+      { Sid = "DenySendersButFunction", Effect = "Deny", Principal = "*", Action = "sqs:SendMessage", Resource = "arn:aws:sqs:eu-west-2:123456789012:dlq", Condition = { ArnNotEquals = { "aws:PrincipalArn" = ["arn:aws:iam::123456789012:role/function"] } } },
+    ]
+    error_message = "Nobody but the function sends dead letters."
+  }
+
+  # From the queue to the function.
+  assert {
+    condition     = aws_lambda_event_source_mapping.submit_payments.function_response_types == toset(["ReportBatchItemFailures"])
+    error_message = "Without it a report of failures acknowledges the batch."
+  }
+  assert {
+    condition     = aws_lambda_event_source_mapping.submit_payments.function_name == "arn:aws:lambda:eu-west-2:123456789012:function:submit-payments:live"
+    error_message = "The mapping invokes the alias, or no release would be a canary."
+  }
+  assert {
+    condition = [
+      aws_lambda_event_source_mapping.submit_payments.batch_size, aws_lambda_event_source_mapping.submit_payments.maximum_batching_window_in_seconds,
+      one(aws_lambda_event_source_mapping.submit_payments.scaling_config).maximum_concurrency, module.submit_payments.reserved_concurrency,
+    ] == [100, 20, 10, 20]
+    error_message = "Batches, window, pollers, reserved concurrency."
+  }
+  assert {
+    condition     = module.submit_payments.variables.REMIT_RECEIVE_COUNT_MAX == "5"
+    error_message = "The function knows the redrive policy's count."
+  }
+
+  # Who may do what: every action with every resource.
+  assert {
+    condition = toset(flatten([for statement in module.submit_payments.policy_statements : [
+      for action in flatten([statement.Action]) : [for resource in flatten([statement.Resource]) : "${action} ${resource}"]
+      ]])) == toset([
+      "dynamodb:PutItem arn:aws:dynamodb:eu-west-2:123456789012:table/payments",
+      "dynamodb:PutItem arn:aws:dynamodb:eu-west-2:123456789012:table/refusals",
+      "kms:Decrypt arn:aws:kms:eu-west-2:123456789012:key/functions",
+      "kms:Decrypt arn:aws:kms:eu-west-2:123456789012:key/queues",
+      "kms:Decrypt arn:aws:kms:eu-west-2:123456789012:key/tables",
+      "kms:GenerateDataKey arn:aws:kms:eu-west-2:123456789012:key/queues",
+      "logs:CreateLogStream arn:aws:logs:eu-west-2:123456789012:log-group:some:*",
+      "logs:PutLogEvents arn:aws:logs:eu-west-2:123456789012:log-group:some:*",
+      "sqs:ChangeMessageVisibility arn:aws:sqs:eu-west-2:123456789012:queue",
+      "sqs:DeleteMessage arn:aws:sqs:eu-west-2:123456789012:queue",
+      "sqs:GetQueueAttributes arn:aws:sqs:eu-west-2:123456789012:queue",
+      "sqs:ReceiveMessage arn:aws:sqs:eu-west-2:123456789012:queue",
+      "sqs:SendMessage arn:aws:sqs:eu-west-2:123456789012:dlq",
+      "xray:PutTelemetryRecords *",
+      "xray:PutTraceSegments *",
+    ])
+    error_message = "The function's role."
+  }
+  assert {
+    condition = toset(flatten([for statement in jsondecode(aws_iam_role_policy.gateway.policy).Statement : [
+      for action in flatten([statement.Action]) : [for resource in flatten([statement.Resource]) : "${action} ${resource}"]
+      ]])) == toset([
+      "kms:Decrypt arn:aws:kms:eu-west-2:123456789012:key/queues",
+      "kms:GenerateDataKey arn:aws:kms:eu-west-2:123456789012:key/queues",
+      "sqs:SendMessage arn:aws:sqs:eu-west-2:123456789012:queue",
+    ])
+    error_message = "The gateway's role."
+  }
+  assert {
+    condition = toset(flatten([for statement in jsondecode(aws_iam_role_policy.operator[0].policy).Statement : [
+      for action in flatten([statement.Action]) : [for resource in flatten([statement.Resource]) : "${action} ${resource}"]
+      ]])) == toset(concat(
+      [for action in ["CancelMessageMoveTask", "ChangeMessageVisibility", "DeleteMessage", "GetQueueAttributes", "GetQueueUrl", "ListMessageMoveTasks", "ReceiveMessage", "StartMessageMoveTask"] :
+      "sqs:${action} arn:aws:sqs:eu-west-2:123456789012:dlq"],
+      [for action in ["GetQueueAttributes", "GetQueueUrl", "SendMessage"] : "sqs:${action} arn:aws:sqs:eu-west-2:123456789012:queue"],
+      flatten([for action in ["GetItem", "Query"] : [for table in ["payments", "payments/index/byUser", "refusals", "refusals/index/byUser"] :
+      "dynamodb:${action} arn:aws:dynamodb:eu-west-2:123456789012:table/${table}"]]),
+      ["kms:Decrypt arn:aws:kms:eu-west-2:123456789012:key/queues", "kms:GenerateDataKey arn:aws:kms:eu-west-2:123456789012:key/queues", "kms:Decrypt arn:aws:kms:eu-west-2:123456789012:key/tables"],
+    ))
+    error_message = "The operator's role."
+  }
+  assert {
+    condition     = one(jsondecode(aws_iam_role.operator[0].assume_role_policy).Statement).Condition == { Bool = { "aws:MultiFactorAuthPresent" = "true" } }
+    error_message = "Operators come with a second factor."
+  }
+  assert {
+    condition     = one(jsondecode(aws_iam_role.gateway.assume_role_policy).Statement).Condition == { StringEquals = { "aws:SourceAccount" = "123456789012" } }
+    error_message = "No other account's gateway takes the role."
+  }
+  assert {
+    condition = alltrue(flatten([
+      [for key in [aws_kms_key.queues, aws_kms_key.tables, aws_kms_key.functions, aws_kms_key.operations] : key.enable_key_rotation],
+      [for policy in [aws_kms_key_policy.queues, aws_kms_key_policy.tables, aws_kms_key_policy.functions, aws_kms_key.operations] : [
+        for statement in jsondecode(policy.policy).Statement : statement.Sid == "AccountAdministersKey" || can(statement.Condition)
+      ]],
+    ]))
+    error_message = "Keys rotate, and serve nobody without a condition."
+  }
+
+  # The tables.
+  assert {
+    condition = alltrue([for table in [aws_dynamodb_table.payments, aws_dynamodb_table.refusals] : alltrue([
+      table.deletion_protection_enabled,
+      one(table.point_in_time_recovery).enabled,
+      one(table.point_in_time_recovery).recovery_period_in_days == 35,
+      one(table.server_side_encryption).enabled,
+      one(table.server_side_encryption).kms_key_arn == aws_kms_key.tables.arn,
+      table.stream_view_type == "NEW_AND_OLD_IMAGES",
+    ])])
+    error_message = "Tables are protected, recoverable, encrypted, and tell of their changes."
+  }
+  assert {
+    condition     = [aws_dynamodb_table.payments.hash_key, aws_dynamodb_table.payments.range_key, aws_dynamodb_table.refusals.hash_key, aws_dynamodb_table.refusals.range_key] == ["paymentId", "userId", "userId", "paymentId#requestId"]
+    error_message = "The keys are the idempotency."
+  }
+  assert {
+    condition     = alltrue([for ttl in aws_dynamodb_table.payments.ttl : !ttl.enabled]) && one(aws_dynamodb_table.refusals.ttl).attribute_name == "expiresAt"
+    error_message = "Refusals expire; payments never do."
+  }
+  assert {
+    condition     = length(aws_appautoscaling_target.table) == 8 && alltrue([for policy in aws_appautoscaling_policy.table : one(policy.target_tracking_scaling_policy_configuration).target_value == 70])
+    error_message = "Both tables and both indexes scale, reads and writes."
+  }
+
+  # Who gets up.
+  assert {
+    condition = toset([for key, alarm in local.alarms : "${alarm.namespace} ${alarm.metric} > ${alarm.threshold}" if alarm.kind == "page"]) == toset([
+      "AWS/SQS ApproximateNumberOfMessagesVisible > 0",
+      "AWS/SQS ApproximateAgeOfOldestMessage > 300",
+      "AWS/Lambda Errors > 0",
+      "AWS/Lambda Throttles > 0",
+      "AWS/ApiGateway 5XXError > 0.005",
+      "AWS/DynamoDB SystemErrors > 0",
+      "AWS/DynamoDB WriteThrottleEvents > 0",
+      "Remit DeadLettered > 0",
+      "Remit Unverified > 0",
+      "Remit OwnerMismatch > 20",
+    ])
+    error_message = "Pages."
+  }
+  assert {
+    condition = toset([for key, alarm in local.alarms : "${alarm.namespace} ${alarm.metric} > ${alarm.threshold}" if alarm.kind == "ticket"]) == toset([
+      "Remit OwnerMismatch > 0",
+      "Remit Conflict > 5",
+      "AWS/ApiGateway 4XXError > 0.1",
+      "AWS/Lambda Duration > 9600",
+      "AWS/SQS ApproximateAgeOfOldestMessage > 604800",
+    ])
+    error_message = "Tickets."
+  }
+  assert {
+    condition = alltrue([for key, alarm in local.alarms :
+      strcontains(alarm.kind == "page" ? aws_cloudwatch_composite_alarm.page.alarm_rule : aws_cloudwatch_composite_alarm.ticket.alarm_rule, "ALARM(\"${aws_cloudwatch_metric_alarm.this[key].alarm_name}\")")
+    ]) && alltrue([for alarm in aws_cloudwatch_metric_alarm.capacity : strcontains(aws_cloudwatch_composite_alarm.ticket.alarm_rule, alarm.alarm_name)])
+    error_message = "Every alarm reaches somebody."
+  }
+}
+
+run "stopped_intake_answers_503_with_retry_after" {
+  command = plan
+  variables {
+    intake_stopped = true
+  }
+  assert {
+    condition     = aws_api_gateway_method_settings.submit.settings[0].throttling_rate_limit == 0 && aws_api_gateway_method_settings.submit.settings[0].throttling_burst_limit == 0
+    error_message = "Nothing passes."
+  }
+  assert {
+    condition = [
+      jsondecode(aws_api_gateway_rest_api.payments.body)["x-amazon-apigateway-gateway-responses"].THROTTLED.statusCode,
+      jsondecode(aws_api_gateway_rest_api.payments.body)["x-amazon-apigateway-gateway-responses"].THROTTLED.responseParameters["gatewayresponse.header.Retry-After"],
+    ] == [503, "'60'"]
+    error_message = "The answer is 503 with Retry-After."
+  }
+  assert {
+    condition     = jsondecode(aws_api_gateway_rest_api.payments.body).paths == local.parsed_document.paths
+    error_message = "Nothing else of the document changes."
+  }
+}
+
+run "on_demand_tables_have_no_scaling" {
+  command = plan
+  variables {
+    table_capacity = null
+  }
+  assert {
+    condition     = aws_dynamodb_table.payments.billing_mode == "PAY_PER_REQUEST" && length(aws_appautoscaling_target.table) == 0 && length(aws_cloudwatch_metric_alarm.capacity) == 0
+    error_message = "On demand there is no capacity to scale or to watch."
+  }
+}
+
+run "a_custom_domain_closes_the_default_endpoint" {
+  command = plan
+  variables {
+    custom_domain = { name = "api.pay.example.com", certificate_arn = "arn:aws:acm:eu-west-2:123456789012:certificate/1" }
+  }
+  assert {
+    condition     = aws_api_gateway_rest_api.payments.disable_execute_api_endpoint && aws_api_gateway_domain_name.this[0].security_policy == "TLS_1_2" && output.api_url == "https://api.pay.example.com"
+    error_message = "One door, TLS 1.2."
+  }
+}
