@@ -111,11 +111,10 @@ resource "aws_iam_role_policy" "release" {
         Resource = module.submit_payments.alias_arn
       },
       {
-        # Describing alarms knows no single resource.
         Sid      = "WatchAlarms"
         Effect   = "Allow"
         Action   = "cloudwatch:DescribeAlarms"
-        Resource = "*"
+        Resource = [for name in local.release.alarms : "arn:${local.partition}:cloudwatch:${var.region}:${var.account_id}:alarm:${name}"]
       },
     ]
   })

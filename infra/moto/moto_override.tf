@@ -1,6 +1,19 @@
 # What moto cannot do, each with its reason: the only difference between what is deployed and what
 # scripts/check-infra applies to moto. Terraform merges this file over a copy of infra/; it is never read
-# in infra/ itself.
+# in infra/ itself. A line beginning with "drift:" is what a second plan finds because of moto, exactly.
+
+# moto keeps which version an alias stood for when the mapping was made, instead of the alias.
+# drift: aws_lambda_event_source_mapping.submit_payments function_name
+
+# moto returns the policy with other white space than it was given.
+# drift: aws_sqs_queue.submit_payment redrive_policy
+
+# moto forgets where a function logs.
+# drift: module.submit_payments.aws_lambda_function.this logging_config
+
+# moto forgets a deployment group's alarms, and invents a load balancer for it.
+# drift: module.submit_payments.aws_codedeploy_deployment_group.this alarm_configuration
+# drift: module.submit_payments.aws_codedeploy_deployment_group.this load_balancer_info
 
 terraform {
   # The state goes with the copy.

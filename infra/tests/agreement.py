@@ -1,0 +1,181 @@
+"""What Terraform deploys against what the code is: two lists that must be one.
+
+    agreement.py STATE DOCUMENT    after an apply: `terraform show -json`, and the document as rendered
+
+Run by scripts/check-infra with a Python that has botocore, whose service models know all operations.
+The functions are asked themselves: the programs in the deployed packages are run and searched.
+"""
+
+import json
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+import zipfile
+
+import botocore.session
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+
+# What a function's role may do without its code calling it.
+PLATFORM = {
+    # The event source mapping, which acts as the function's role.
+    "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage",
+    # Logs and traces, written by Lambda.
+    "logs:CreateLogStream", "logs:PutLogEvents", "xray:PutTelemetryRecords", "xray:PutTraceSegments",
+    # Keys of queues, tables and variables, used by their services on the function's behalf.
+    "kms:Decrypt", "kms:GenerateDataKey",
+}
+
+# How the SDK names operations on the wire (header X-Amz-Target).
+WIRE_NAMES = {"sqs": b"AmazonSQS", "dynamodb": b"DynamoDB_20120810"}
+
+# What Lambda itself sets.
+LAMBDA_VARIABLES = {"AWS_REGION": "eu-west-2", "AWS_ACCESS_KEY_ID": "none", "AWS_SECRET_ACCESS_KEY": "none"}
+
+
+def main():
+    state, document = (pathlib.Path(argument).read_text() for argument in sys.argv[1:])
+    resources = flat(json.loads(state)["values"]["root_module"])
+    document_is_rendered_as_everywhere(document, resources)
+    functions = [resource for resource in resources if resource["type"] == "aws_lambda_function"]
+    expect(functions, "the state has no function")
+    with tempfile.TemporaryDirectory() as folder:
+        for function in functions:
+            program = unpacked(function, pathlib.Path(folder))
+            function_reads_exactly_its_variables(function, program)
+            role_may_do_exactly_what_is_called(function, program, resources)
+    function_knows_the_receive_count(resources)
+    metrics_shown_are_those_emitted(resources)
+    code_knows_the_tables_keys(resources)
+
+
+def document_is_rendered_as_everywhere(rendered, resources):
+    """schema::document::render and Terraform's templatefile agree on plain placeholders, so the document
+    may contain nothing else, and Terraform's must then be the source with each one replaced."""
+    source = (ROOT / "schema" / "payment-api.yaml").read_text()
+    expect("$${" not in source and "%{" not in source, "the document contains template syntax besides placeholders")
+    [account] = {resource["values"]["arn"].split(":")[4] for resource in resources if resource["type"] == "aws_sqs_queue"}
+    values = {
+        "partition": "aws",
+        "region": one(resources, "aws_sqs_queue.submit_payment")["arn"].split(":")[3],
+        "account_id": account,
+        "queue_name": one(resources, "aws_sqs_queue.submit_payment")["name"],
+        "gateway_role_arn": one(resources, "aws_iam_role.gateway")["arn"],
+        "user_pool_arn": one(resources, "aws_cognito_user_pool.users")["arn"],
+        "allowed_origin": re.search(r"Access-Control-Allow-Origin: \"'(.*?)'\"", rendered).group(1),
+    }
+    placeholders = set(re.findall(r"\$\{(\w+)\}", source))
+    expect(placeholders == set(values), f"placeholders {placeholders} are not {set(values)}")
+    expected = re.sub(r"\$\{(\w+)\}", lambda match: values[match.group(1)], source)
+    expect(rendered == expected, "Terraform's document is not the source with its placeholders replaced")
+
+
+def function_reads_exactly_its_variables(function, program):
+    """With all variables the program gets past its configuration; without any one of them it names it."""
+    variables = function["values"]["environment"][0]["variables"]
+    complaint = re.compile(r"environment variable (\w+) (.*)")
+    complete = complaint.search(started(program, variables))
+    expect(not complete, f"{function['address']}: {complete and complete.group(0)}")
+    for name in variables:
+        rest = {key: value for key, value in variables.items() if key != name}
+        named = complaint.search(started(program, rest))
+        expect(named and named.group(1) == name, f"{function['address']} is given {name} and does not read it")
+
+
+def started(program, variables):
+    """What the program says before it finds no Runtime API and ends."""
+    done = subprocess.run([program], env={**variables, **LAMBDA_VARIABLES}, capture_output=True, text=True, timeout=30)
+    expect(done.returncode != 0, f"{program} ended well without a Runtime API")
+    return done.stdout + done.stderr
+
+
+def role_may_do_exactly_what_is_called(function, program, resources):
+    module = function["address"].removesuffix("aws_lambda_function.this")
+    statements = json.loads(one(resources, f"{module}aws_iam_role_policy.this")["policy"])["Statement"]
+    allowed = {action for statement in statements for action in many(statement["Action"])}
+    expect(all(statement.get("Sid") and statement["Effect"] == "Allow" for statement in statements), "a statement without a sid")
+    called = called_operations(program)
+    expect(called, f"no AWS operation found in {program}")
+    expect(allowed - PLATFORM == called - PLATFORM, f"{function['address']}: allowed and not called "
+           f"{sorted(allowed - PLATFORM - called)}, called and not allowed {sorted(called - allowed)}")
+
+
+def called_operations(program):
+    """Only operations that some code path reaches are linked into the program, each with its wire name.
+    Texts stand in it end to end, so the longest known name counts; too long a one is refused loudly."""
+    binary = program.read_bytes()
+    called = set()
+    for service, wire in WIRE_NAMES.items():
+        names = botocore.session.get_session().get_service_model(service).operation_names
+        for text in re.findall(wire + rb"\.([A-Za-z]+)", binary):
+            known = [name for name in names if text.decode().startswith(name)]
+            expect(known, f"{program} calls an unknown operation {text}")
+            called.add(f"{service}:{max(known, key=len)}")
+    return called
+
+
+def function_knows_the_receive_count(resources):
+    redrive = json.loads(one(resources, "aws_sqs_queue.submit_payment")["redrive_policy"])
+    variables = one(resources, "module.submit_payments.aws_lambda_function.this")["environment"][0]["variables"]
+    expect(variables["REMIT_RECEIVE_COUNT_MAX"] == str(redrive["maxReceiveCount"]), "the function's receive count is not the redrive policy's")
+
+
+def metrics_shown_are_those_emitted(resources):
+    telemetry = (ROOT / "lambdas" / "submit-payments" / "src" / "telemetry.rs").read_text()
+    namespace = re.search(r'const NAMESPACE: &str = "(\w+)";', telemetry).group(1)
+    counters = re.search(r"fn counters\(.*?\n\}\n", telemetry, re.S).group(0)
+    emitted = set(re.findall(r'"(\w+)"', counters)) | {re.search(r'const ACCEPT_TO_STORE: &str = "(\w+)";', telemetry).group(1)}
+
+    alarmed = {resource["values"]["metric_name"] for resource in resources
+               if resource["type"] == "aws_cloudwatch_metric_alarm" and resource["values"]["namespace"] == namespace}
+    expect(alarmed and alarmed <= emitted, f"alarms on metrics that nobody emits: {sorted(alarmed - emitted)}")
+    name = one(resources, "module.submit_payments.aws_lambda_function.this")["function_name"]
+    shown = set()
+    for widget in json.loads(one(resources, "aws_cloudwatch_dashboard.this")["dashboard_body"])["widgets"]:
+        for metric in widget["properties"]["metrics"]:
+            if metric[0] == namespace:
+                expect(metric[2:4] == ["FunctionName", name], f"the dashboard asks for {metric}")
+                shown.add(metric[1])
+    expect(shown == emitted, f"dashboard and function differ in {sorted(shown ^ emitted)}")
+
+
+def code_knows_the_tables_keys(resources):
+    sources = "".join(path.read_text() for path in sorted((ROOT / "lambdas" / "payments-table" / "src").glob("*.rs")))
+    for table in (resource["values"] for resource in resources if resource["type"] == "aws_dynamodb_table"):
+        for attribute in [*(attribute["name"] for attribute in table["attribute"]), *(ttl["attribute_name"] for ttl in table["ttl"] if ttl["enabled"])]:
+            snake = re.sub(r"(?<=[a-z])([A-Z])", lambda match: f"_{match.group(1).lower()}", attribute)
+            expect(f'"{attribute}"' in sources or re.search(rf"\b{re.escape(snake)}:", sources), f"{table['name']}: the code writes no {attribute}")
+
+
+def unpacked(function, folder):
+    package = pathlib.Path(function["values"]["filename"])
+    program = folder / package.stem
+    with zipfile.ZipFile(package) as archive:
+        expect(archive.namelist() == ["bootstrap"], f"{package} holds {archive.namelist()}")
+        program.write_bytes(archive.read("bootstrap"))
+    program.chmod(0o755)
+    return program
+
+
+def flat(module):
+    return module.get("resources", []) + [resource for child in module.get("child_modules", []) for resource in flat(child)]
+
+
+def one(resources, address):
+    [values] = [resource["values"] for resource in resources if resource["address"] == address]
+    return values
+
+
+def many(value):
+    return value if isinstance(value, list) else [value]
+
+
+def expect(condition, otherwise):
+    if not condition:
+        sys.exit(f"agreement: {otherwise}")
+
+
+if __name__ == "__main__":
+    main()
