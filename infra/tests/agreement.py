@@ -75,7 +75,7 @@ def document_is_rendered_as_everywhere(rendered, resources):
 def function_reads_exactly_its_variables(function, program):
     """With all variables the program gets past its configuration; without any one of them it names it."""
     variables = function["values"]["environment"][0]["variables"]
-    complaint = re.compile(r"environment variable (\w+) (.*)")
+    complaint = re.compile(r"environment variable ([A-Z_]+) (.*)")
     complete = complaint.search(started(program, variables))
     expect(not complete, f"{function['address']}: {complete and complete.group(0)}")
     for name in variables:
