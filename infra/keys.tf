@@ -49,13 +49,13 @@ resource "aws_kms_key" "operations" {
         Condition = { ArnLike = { "kms:EncryptionContext:aws:logs:arn" = "${local.log_group_arn}:*" } }
       },
       {
-        # Alarms publish to encrypted topics.
-        Sid       = "AlarmsOfThisAccount"
+        # Alarms publish to encrypted topics. Without a condition: one that CloudWatch did not meet would
+        # silence every page. The topics' own policies name this account.
+        Sid       = "AlarmsPublish"
         Effect    = "Allow"
         Principal = { Service = "cloudwatch.amazonaws.com" }
         Action    = ["kms:Decrypt", "kms:GenerateDataKey*"]
         Resource  = "*"
-        Condition = { StringEquals = { "aws:SourceAccount" = var.account_id } }
       },
     ]
   })

@@ -76,8 +76,8 @@ resource "aws_wafv2_web_acl" "api" {
     }
   }
 
-  # A payment is far smaller. The firewall inspects no more than this of a body, so a larger one would
-  # pass uninspected: larger than it can see counts as a match.
+  # A payment is far smaller. A body larger than the firewall can inspect counts as a match too, or it would
+  # pass uninspected.
   rule {
     name     = "large-bodies"
     priority = 3
