@@ -1,3 +1,6 @@
+# Another function is a module like this one, its role in the policies of the keys it needs (keys.tf), and its
+# alias in the release role (roles.tf).
+
 module "submit_payments" {
   source = "./modules/function"
 
