@@ -1,0 +1,200 @@
+//! The world as one invocation of the function sees it: the second implementation of its edges.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::resume_unwind;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use payments_table::failure::Operation;
+use payments_table::item::of_payment;
+use payments_table::{Failure, Put, Submission};
+use schema::envelope::{DeadLetter, DeadReason, attribute};
+use schema::payment::Payment;
+use submit_payments::edges::{Edges, QueueFailure};
+use submit_payments::record::Record;
+use tokio::time::{Instant, sleep};
+
+use crate::clients::number_of;
+use crate::faults::{Place, Sabotage};
+use crate::queue::Message;
+use crate::tally::Branch;
+use crate::world::{Applied, Effect, Fate, World};
+
+/// Locks the world. A record that panics on purpose never holds it.
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What an invocation has seen of its calls.
+#[derive(Debug, Default)]
+pub struct Seen {
+    /// Submissions with a call that a fault struck.
+    pub faulty: BTreeSet<usize>,
+    /// Submissions whose put stored something new.
+    pub fresh: BTreeSet<usize>,
+    /// Messages whose dead letter was sent.
+    pub sent: BTreeSet<String>,
+    /// Calls that are under way, by where they are.
+    pub under_way: BTreeMap<Branch, u32>,
+}
+
+/// One invocation's edges.
+pub struct Function<'a> {
+    world: &'a Mutex<World>,
+    /// What it has seen.
+    pub seen: Mutex<Seen>,
+}
+
+/// A call that is under way at one of its two awaits, for as long as this lives.
+struct UnderWay<'a>(&'a Mutex<Seen>, Branch);
+
+impl<'a> UnderWay<'a> {
+    fn begin(seen: &'a Mutex<Seen>, when: &'static str, place: Place) -> UnderWay<'a> {
+        let call = match place {
+            Place::Put => "put",
+            Place::Record => "record",
+            Place::DeadLetter => "dead letter",
+            Place::Postpone => "postpone",
+            Place::Elsewhere => "anything",
+        };
+        *lock(seen).under_way.entry((when, call)).or_default() += 1;
+        UnderWay(seen, (when, call))
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        if let Some(count) = lock(self.0).under_way.get_mut(&self.1) {
+            *count -= 1;
+        }
+    }
+}
+
+impl<'a> Function<'a> {
+    /// Edges into a world.
+    #[must_use]
+    pub fn new(world: &'a Mutex<World>) -> Function<'a> {
+        Function { world, seen: Mutex::default() }
+    }
+
+    /// One call, with whatever is to happen to it.
+    async fn call(&self, place: Place, id: &str, effect: Effect) -> Result<Applied, DeadReason> {
+        let number = number_of(id).unwrap_or(usize::MAX);
+        let call = lock(self.world).call(place, number);
+        if call.is_faulty {
+            lock(&self.seen).faulty.insert(number);
+            let (fate, took) = (call.fate, call.before + call.after);
+            lock(self.world).log(|| format!("{place} of {id} will be {fate:?}, {took:?}"));
+        }
+        let before = UnderWay::begin(&self.seen, "before", place);
+        sleep(call.before).await;
+        drop(before);
+        let applied = match call.fate {
+            Fate::Works | Fate::ReplyLost => lock(self.world).apply(effect),
+            Fate::Refused(reason) => return Err(reason),
+            Fate::Panics => resume_unwind(Box::new("told to panic")),
+            Fate::Late(delay) => {
+                lock(self.world).apply_later(delay, effect);
+                Applied::Done
+            }
+        };
+        let after = UnderWay::begin(&self.seen, "after", place);
+        sleep(call.after).await;
+        drop(after);
+        if call.fate == Fate::Works { Ok(applied) } else { Err(DeadReason::TimedOut) }
+    }
+
+    fn is_sabotaged(&self, sabotage: Sabotage) -> bool {
+        lock(self.world).is_sabotaged(sabotage)
+    }
+}
+
+fn failure(operation: Operation, reason: DeadReason) -> Failure {
+    Failure { operation, reason, code: None }
+}
+
+fn queue_failure(attempted: &'static str, reason: DeadReason) -> QueueFailure {
+    QueueFailure { attempted, code: reason.name().to_owned() }
+}
+
+impl Edges for Function<'_> {
+    async fn put_payment(
+        &self,
+        payment: &Payment,
+        submission: &Submission,
+        now_ms: i64,
+    ) -> Result<Put, Failure> {
+        let user = payment.user_id().as_str().to_owned();
+        let key = (payment.payment_id().as_str().to_owned(), user);
+        let effect = Effect::Put(key, of_payment(payment, submission, now_ms));
+        let id = &submission.request_id;
+        match self.call(Place::Put, id, effect).await {
+            Ok(Applied::Put(put)) => {
+                if put == Put::Stored {
+                    lock(&self.seen).fresh.extend(number_of(id));
+                }
+                Ok(put)
+            }
+            Err(_) if self.is_sabotaged(Sabotage::ErrorSwallowed) => Ok(Put::Stored),
+            Ok(Applied::Done) => Err(failure(Operation::PutPayment, DeadReason::UnknownError)),
+            Err(reason) => Err(failure(Operation::PutPayment, reason)),
+        }
+    }
+
+    async fn record(&self, record: &payments_table::Record) -> Result<(), Failure> {
+        if self.is_sabotaged(Sabotage::RefusalForgotten) {
+            return Ok(());
+        }
+        let effect = Effect::Record(Box::new(record.clone()));
+        let called = self.call(Place::Record, &record.request_id, effect).await;
+        called.map(drop).map_err(|reason| failure(Operation::RecordRefusal, reason))
+    }
+
+    async fn send_dead_letter(
+        &self,
+        record: &Record,
+        dead_letter: &DeadLetter,
+    ) -> Result<(), QueueFailure> {
+        if self.is_sabotaged(Sabotage::DeadLetterForgotten) {
+            return Ok(());
+        }
+        let text = |(name, value): &(String, aws_lambda_events::sqs::SqsMessageAttribute)| {
+            Some((name.clone(), value.string_value.clone()?))
+        };
+        let mut attributes: BTreeMap<String, String> =
+            record.attributes.iter().filter_map(text).collect();
+        attributes.insert(attribute::DEAD_LETTER.to_owned(), dead_letter.to_json());
+        let message = Message {
+            submission: number_of(&record.message_id).unwrap_or(usize::MAX),
+            copy: 0,
+            body: record.body.clone(),
+            attributes,
+            trace_header: record.trace_header.clone(),
+            receive_count: record.receive_count,
+            visible_at: Instant::now(),
+        };
+        let effect = Effect::DeadLetter(Box::new(message));
+        match self.call(Place::DeadLetter, &record.message_id, effect).await {
+            Ok(_) => {
+                lock(&self.seen).sent.insert(record.message_id.clone());
+                Ok(())
+            }
+            Err(reason) => Err(queue_failure("send to the dead-letter queue", reason)),
+        }
+    }
+
+    async fn postpone(&self, record: &Record, delay: Duration) -> Result<(), QueueFailure> {
+        let number = number_of(&record.message_id).unwrap_or(usize::MAX);
+        let copy = record.message_id.split_once('-').and_then(|(_, copy)| copy.parse().ok());
+        let receive = record.receipt_handle.split_once('/').and_then(|(_, at)| at.parse().ok());
+        let (Some(copy), Some(receive)) = (copy, receive) else {
+            return Err(queue_failure(
+                "change the visibility timeout",
+                DeadReason::RequestRejected,
+            ));
+        };
+        let effect = Effect::Postpone(number, copy, receive, delay);
+        let called = self.call(Place::Postpone, &record.message_id, effect).await;
+        called.map(drop).map_err(|reason| queue_failure("change the visibility timeout", reason))
+    }
+}
