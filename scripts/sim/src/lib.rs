@@ -8,7 +8,7 @@
 //! - [`faults`]: what can go wrong. **A new fault** goes here.
 //! - [`function`]: the function's edges into the world, with their faults.
 //! - [`world`], [`queue`]: the tables and the queues.
-//! - [`checks`]: the invariants. **A new invariant** goes here, with a sabotage that breaks it.
+//! - `checks`: the invariants. **A new invariant** goes here, with a sabotage that breaks it.
 //! - [`tally`]: what a run has reached.
 //! - `model`: the same protocol, small enough to be checked exhaustively.
 //!
