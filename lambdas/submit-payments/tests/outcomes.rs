@@ -307,6 +307,16 @@ async fn a_short_delay_does_not_round_to_none() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_batch_that_failed_together_does_not_return_together() {
+    let world = failing(Faults { put: Some(DeadReason::Throttled), ..Faults::default() });
+    let messages = (0..100).map(|number| message(&number.to_string(), &body(number))).collect();
+    run(&world, messages).await;
+    let postponed = world.postponed.lock().unwrap();
+    let delays: BTreeSet<u64> = postponed.iter().map(|(_, delay)| delay.as_secs()).collect();
+    assert_eq!(delays, (25..=30).collect());
+}
+
+#[tokio::test(start_paused = true)]
 async fn every_failure_that_may_pass_is_retried_until_the_last_receive() {
     for reason in [
         DeadReason::Throttled,

@@ -15,7 +15,7 @@ use submit_payments::config::Config;
 use submit_payments::outcome::Outcome;
 use tokio::time::{Instant, sleep};
 
-use crate::clients::submit;
+use crate::clients::{number_of, submit};
 use crate::faults::{Fault, Place, Sabotage};
 use crate::function::{Function, Seen, lock};
 use crate::queue::Message;
@@ -279,8 +279,10 @@ async fn invoke(world: &Mutex<World>, version: &Version, mut batch: Vec<Message>
         let left = disturbance.left + Duration::from_secs(ignored);
         world.tally.invocations += 1;
         world.tally.deliveries += batch.len() as u64;
-        let ids: Vec<String> = batch.iter().map(Message::id).collect();
-        world.log(|| format!("version {} is invoked with {}", version.name, ids.join(" ")));
+        world.log(|| {
+            let ids: Vec<String> = batch.iter().map(Message::id).collect();
+            format!("version {} is invoked with {}", version.name, ids.join(" "))
+        });
         (disturbance, event, Invocation::new(world.now_ms(), left, version.name.to_owned()))
     };
     let ends = Instant::now() + disturbance.left;
@@ -356,9 +358,7 @@ fn answer(world: &mut World, batch: &[Message], report: &Report, seen: &Seen, is
     }
     let is_slow = is_short || !seen.faulty.is_empty();
     for done in &report.records {
-        let delivered = batch.iter().find(|message| message.id() == done.message_id);
-        let Some(delivered) = delivered else { continue };
-        let number = delivered.submission;
+        let Some(number) = number_of(&done.message_id) else { continue };
         count(world, &done.outcome, seen.fresh.contains(&number));
         let is_acknowledged = !failed.contains(&done.message_id);
         let (id, outcome) = (&done.message_id, &done.outcome);
