@@ -1,6 +1,6 @@
 //! The language of the stories: a pipeline, what one does to it, and what one then sees.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -264,6 +264,22 @@ impl Stack {
             letters.extend(messages);
         }
         letters
+    }
+
+    /// The requests whose message lies in the dead-letter queue.
+    pub(crate) async fn dead_request_ids(&self) -> HashSet<String> {
+        let visible = QueueAttributeName::ApproximateNumberOfMessages;
+        let count = self.count_of("deadLetterQueueUrl", visible).await;
+        let request_id = |letter: &Message| {
+            let attributes = letter.message_attributes.as_ref().unwrap();
+            attributes["requestId"].string_value().unwrap().to_owned()
+        };
+        self.dead_letters(count).await.iter().map(request_id).collect()
+    }
+
+    /// What the pipeline has printed.
+    pub(crate) fn printed(&self) -> String {
+        read(&self.directory.path().join("out.log"))
     }
 
     /// One of the counts of the main queue.

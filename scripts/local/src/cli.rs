@@ -1,6 +1,7 @@
 //! The command line: flags, what is printed, and when to stop.
 
 use std::ffi::OsString;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -11,7 +12,9 @@ use payments_table::environment::Process;
 use tokio::signal::unix::{SignalKind, signal};
 use uuid::Uuid;
 
+use crate::faults::Rates;
 use crate::functions::exit_when_parent_is_gone;
+use crate::live::{Above, Live};
 use crate::pipeline::{FUNCTION, Pipeline, Ready};
 use crate::tokens::{Issuer, SCOPES};
 
@@ -83,6 +86,19 @@ pub struct Settings {
     #[arg(long, value_name = "COUNT", default_value_t = 2,
           value_parser = clap::value_parser!(u16).range(1..=100))]
     pub max_concurrency: u16,
+
+    /// Requests per second that the API lets through; the others are answered 429 [default: all].
+    #[arg(long, value_name = "COUNT")]
+    pub rate_limit: Option<NonZeroU32>,
+
+    /// Faults to inject and how often, from 0 to 1: any of duplicate, delay, throttle, lost-reply,
+    /// crash and dlq, as in duplicate=0.1,crash=0.01.
+    #[arg(long, value_name = "NAME=RATE,…")]
+    pub faults: Option<Rates>,
+
+    /// Seed of the faults [default: a new one, which is printed].
+    #[arg(long, value_name = "NUMBER", requires = "faults")]
+    pub seed: Option<u64>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -127,8 +143,10 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn run(cli: &Cli) -> anyhow::Result<()> {
+    let live = Live::on_terminal();
+    let above = live.clone();
     tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
+        .with_writer(move || Above(above.clone()))
         .with_target(false)
         .with_max_level(tracing::Level::WARN)
         .init();
@@ -138,20 +156,21 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
         let pipeline = tokio::select! {
-            started = Pipeline::start(&cli.data_dir, cli.fresh, &cli.settings) => started?,
+            started = Pipeline::start(&cli.data_dir, cli.fresh, &cli.settings, &live) => started?,
             _ = interrupt.recv() => return Ok(()),
             _ = terminate.recv() => return Ok(()),
         };
         if let Some(path) = &cli.ready_file {
             write_ready_file(path, pipeline.ready())?;
         }
-        println!("{}", banner(pipeline.ready(), &cli.data_dir));
+        live.print(&banner(&pipeline, &cli.data_dir), std::io::stdout());
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
         }
-        println!("Stopping …");
+        live.print("Stopping …\n", std::io::stdout());
         pipeline.stop().await;
+        live.finish();
         println!("Stopped. Everything is kept in {}.", cli.data_dir.display());
         Ok(())
     })
@@ -190,9 +209,14 @@ fn example(ready: &Ready) -> String {
     )
 }
 
-fn banner(ready: &Ready, data_dir: &Path) -> String {
+fn banner(pipeline: &Pipeline, data_dir: &Path) -> String {
+    let ready = pipeline.ready();
     let Ready { api, queue, table, payments_table, token, .. } = ready;
     let example = example(ready);
+    let faults = match pipeline.seed() {
+        None => String::new(),
+        Some(seed) => format!("\nFaults are injected; --seed {seed} makes the same choices.\n"),
+    };
     let dead_letter_queue = &ready.dead_letter_queue_url;
     format!(
         "\
@@ -202,7 +226,7 @@ Remit is running. Ctrl-C stops it; everything is kept in {data_dir}.
   Queue   {queue}
   Tables  {table}
   Log     {log}
-
+{faults}
 Submit a payment as the demo user:
 
 curl -i -X PUT {api}/submit -H 'Authorization: Bearer {token}' -H 'Content-Type: application/json' -d '{example}'
@@ -212,6 +236,7 @@ Look at it with the aws CLI:
 export AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local AWS_DEFAULT_REGION=us-east-1
 aws dynamodb scan --table-name {payments_table} --endpoint-url {table}
 aws sqs receive-message --message-attribute-names All --queue-url {dead_letter_queue} --endpoint-url {queue}
+
 ",
         data_dir = data_dir.display(),
         log = data_dir.join(crate::pipeline::LOG_FILE).display(),

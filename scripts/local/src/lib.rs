@@ -9,13 +9,17 @@
 //! - [`functions`]: the third door, the functions as real processes behind Lambda's Runtime API, and
 //!   the event source mapping.
 //! - [`table`]: a DynamoDB on SQLite.
+//! - [`faults`]: what goes wrong at the edges, where it was asked for.
+//! - [`live`]: the counters on the terminal.
 //!
 //! Nothing here restates what the document or a function says, listens on anything but loopback, or
 //! forgets what it has accepted when it is killed.
 
 pub mod cli;
+pub mod faults;
 pub mod functions;
 pub mod gateway;
+pub mod live;
 pub mod pipeline;
 pub mod queue;
 pub mod table;

@@ -15,9 +15,11 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::cli::Settings;
+use crate::faults::{self, Faults, Unreliable};
 use crate::functions::event_source::{Mapping, MappingSettings};
-use crate::functions::{Function, FunctionSettings, Line};
+use crate::functions::{CrashAfter, Function, FunctionSettings, Line, LineSink};
 use crate::gateway::{self, Gateway, Options};
+use crate::live::Live;
 use crate::queue::Queues;
 use crate::table::{TableNames, TableServer};
 use crate::tokens::{Issuer, SCOPES};
@@ -82,9 +84,10 @@ pub struct Ready {
 /// A running pipeline.
 pub struct Pipeline {
     ready: Ready,
+    seed: Option<u64>,
     stop_servers: watch::Sender<bool>,
-    api: JoinHandle<std::io::Result<()>>,
-    queue: JoinHandle<std::io::Result<()>>,
+    servers: Vec<JoinHandle<std::io::Result<()>>>,
+    drawing: JoinHandle<()>,
     mapping: Mapping,
     function: Function,
     table: TableServer,
@@ -101,6 +104,7 @@ impl Pipeline {
         data_dir: &Path,
         fresh: bool,
         settings: &Settings,
+        live: &Live,
     ) -> anyhow::Result<Pipeline> {
         let mapping = mapping_settings(settings)?;
         let lock = open_data_dir(data_dir, fresh)?;
@@ -123,18 +127,36 @@ impl Pipeline {
             user_id: DEMO_USER.to_owned(),
             token: issuer.issue(DEMO_USER, SCOPES, TOKEN_EXPIRES_IN)?,
         };
-        let gateway =
-            Gateway::new(&document()?, issuer.verifier(), queues.router(), Options::default())?;
+        let options = Options { rate_limit: settings.rate_limit, ..Options::default() };
+        let gateway = Gateway::new(&document()?, issuer.verifier(), queues.router(), options)?;
         let stop_servers = watch::Sender::new(false);
-        let queue = serve(queue_listener, queues.router(), &stop_servers);
-        let function = Function::start(function_settings(data_dir, settings, &ready)?).await?;
-        let invoked = function.clone();
-        let mapping = Mapping::start(mapping, queues, move |event| {
-            let function = invoked.clone();
-            async move { function.invoke(event).await }
-        });
-        let api = serve(api_listener, gateway.router(), &stop_servers);
-        Ok(Pipeline { ready, stop_servers, api, queue, mapping, function, table, _lock: lock })
+        let mut servers = vec![serve(queue_listener, queues.router(), &stop_servers)];
+        let seed = settings.seed.unwrap_or_else(|| fastrand::u64(..));
+        let faults = settings.faults.clone().map(|rates| Arc::new(Faults::new(rates, seed)));
+        let mut edges = Edges::of(&ready);
+        if let Some(faults) = &faults {
+            let listener = listen(0, "of the faults").await?;
+            edges = Edges::behind(address_of(&listener)?, faults);
+            let proxy = faults::proxy(Arc::clone(faults), &ready.table, &ready.queue)?;
+            servers.push(serve(listener, proxy, &stop_servers));
+        }
+        let sink = log_to(&data_dir.join(LOG_FILE), live)?;
+        let function = Function::start(function_settings(settings, &ready, edges, sink)?).await?;
+        let drawing = live.draw(queues.clone(), QUEUE, DEAD_LETTER_QUEUE);
+        let mapping = start_mapping(mapping, queues, function.clone(), faults.as_ref());
+        servers.push(serve(api_listener, live.counting(gateway.router()), &stop_servers));
+        let seed = faults.map(|_| seed);
+        Ok(Pipeline {
+            ready,
+            seed,
+            stop_servers,
+            servers,
+            drawing,
+            mapping,
+            function,
+            table,
+            _lock: lock,
+        })
     }
 
     /// Where everything is.
@@ -143,12 +165,19 @@ impl Pipeline {
         &self.ready
     }
 
+    /// The seed of the faults, where some were asked for.
+    #[must_use]
+    pub fn seed(&self) -> Option<u64> {
+        self.seed
+    }
+
     /// Takes no more requests, finishes what is under way within a bound, and ends the functions.
     pub async fn stop(self) {
         self.mapping.stop(STOP_WITHIN).await;
         self.function.stop(STOP_WITHIN).await;
+        self.drawing.abort();
         self.stop_servers.send_replace(true);
-        for server in [self.api, self.queue] {
+        for server in self.servers {
             match server.await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => tracing::error!(%error, "a server broke"),
@@ -156,6 +185,43 @@ impl Pipeline {
             }
         }
         self.table.stop().await;
+    }
+}
+
+/// How the functions reach the table and the queues, and when their processes are killed.
+struct Edges {
+    table: String,
+    queue: String,
+    crash_after: Option<CrashAfter>,
+}
+
+impl Edges {
+    fn of(ready: &Ready) -> Edges {
+        Edges { table: ready.table.clone(), queue: ready.queue.clone(), crash_after: None }
+    }
+
+    fn behind(proxy: String, faults: &Arc<Faults>) -> Edges {
+        let faults = Arc::clone(faults);
+        let crash_after: CrashAfter = Arc::new(move || faults.crash_after());
+        Edges { table: proxy.clone(), queue: proxy, crash_after: Some(crash_after) }
+    }
+}
+
+fn start_mapping(
+    settings: MappingSettings,
+    queues: Queues,
+    function: Function,
+    faults: Option<&Arc<Faults>>,
+) -> Mapping {
+    let invoke = move |event| {
+        let function = function.clone();
+        async move { function.invoke(event).await }
+    };
+    match faults {
+        None => Mapping::start(settings, queues, invoke),
+        Some(faults) => {
+            Mapping::start(settings, Unreliable::new(queues, Arc::clone(faults)), invoke)
+        }
     }
 }
 
@@ -256,9 +322,10 @@ fn document() -> anyhow::Result<String> {
 }
 
 fn function_settings(
-    data_dir: &Path,
     settings: &Settings,
     ready: &Ready,
+    edges: Edges,
+    sink: LineSink,
 ) -> anyhow::Result<FunctionSettings> {
     let variables = [
         ("REMIT_PAYMENTS_TABLE", ready.payments_table.clone()),
@@ -269,8 +336,8 @@ fn function_settings(
         ("REMIT_RETRY_DELAY_SECONDS", settings.retry_delay.to_string()),
         ("REMIT_CONCURRENCY", CONCURRENCY.to_string()),
         ("REMIT_DEADLINE_MARGIN_MS", DEADLINE_MARGIN_MS.to_string()),
-        ("AWS_ENDPOINT_URL_SQS", ready.queue.clone()),
-        ("AWS_ENDPOINT_URL_DYNAMODB", ready.table.clone()),
+        ("AWS_ENDPOINT_URL_SQS", edges.queue),
+        ("AWS_ENDPOINT_URL_DYNAMODB", edges.table),
     ];
     Ok(FunctionSettings {
         name: FUNCTION.to_owned(),
@@ -280,22 +347,25 @@ fn function_settings(
         memory_mb: 1_769,
         timeout: FUNCTION_TIMEOUT,
         environments: usize::from(settings.max_concurrency),
-        sink: log_to(&data_dir.join(LOG_FILE))?,
+        sink,
+        crash_after: edges.crash_after,
     })
 }
 
 /// Appends every line of the functions to a file; what they write to standard error is shown, too.
-fn log_to(path: &Path) -> anyhow::Result<Arc<dyn Fn(Line) + Send + Sync>> {
+fn log_to(path: &Path, live: &Live) -> anyhow::Result<LineSink> {
     let file = OpenOptions::new().create(true).append(true).open(path);
     let file = Mutex::new(file.with_context(|| format!("cannot write {}", path.display()))?);
+    let live = live.clone();
     Ok(Arc::new(move |line: Line| {
+        live.observe(&line.text);
         let text = line.text + "\n";
         let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
         // A full disk must not stop payments.
         let _ = file.write_all(text.as_bytes());
         match line.stream {
             crate::functions::LineStream::Output => {}
-            crate::functions::LineStream::Error => eprint!("{text}"),
+            crate::functions::LineStream::Error => live.print(&text, std::io::stderr()),
         }
     }))
 }

@@ -97,6 +97,7 @@ fn settings(role: &str, environments: usize, timeout: Duration) -> (FunctionSett
         timeout,
         environments,
         sink: Arc::new(move |line| taken.lock().unwrap().push(line)),
+        crash_after: None,
     };
     (settings, lines)
 }

@@ -1,5 +1,7 @@
 //! What an operator sees.
 
+use std::collections::HashSet;
+
 use aws_sdk_sqs::types::MessageSystemAttributeName;
 use futures::future::join_all;
 use libtest_mimic::Trial;
@@ -9,7 +11,7 @@ use schema::refusal::Refusal;
 use serde_json::{Value, json};
 
 use super::trials;
-use crate::stack::{Stack, dead_letter, text, until};
+use crate::stack::{Accepted, Stack, dead_letter, text, until};
 
 pub(crate) fn all() -> Vec<Trial> {
     trials![
@@ -20,6 +22,7 @@ pub(crate) fn all() -> Vec<Trial> {
         one_poison_among_nine_good_payments_harms_none,
         a_record_is_written_once_and_only_a_refusal_replaces_a_held_one,
         what_a_payment_says_never_reaches_a_log,
+        every_accepted_payment_has_its_outcome_whatever_goes_wrong,
     ]
 }
 
@@ -188,4 +191,36 @@ async fn what_a_payment_says_never_reaches_a_log() {
     for secret in [canary, stack.at("userId"), token] {
         assert!(!logs.contains(secret), "{secret}: {logs}");
     }
+}
+
+async fn every_accepted_payment_has_its_outcome_whatever_goes_wrong() {
+    let faults = "duplicate=0.1,delay=0.1,throttle=0.1,lost-reply=0.05,crash=0.02,dlq=0.3";
+    let flags = ["--faults", faults, "--visibility-timeout", "2"];
+    let stack = Stack::start_with(&flags).await;
+    let mut payments: Vec<Value> = (0..300).map(|_| stack.payment()).collect();
+    // A payment in ten is invalid, and one in ten says something else under the id of the one before.
+    for index in (5..payments.len()).step_by(10) {
+        payments[index]["amount"] = json!("0");
+        payments[index + 1] = payments[index - 1].clone();
+        payments[index + 1]["amount"] = json!("11.00");
+    }
+    let mut accepted = Vec::new();
+    for some in payments.chunks(50) {
+        accepted.extend(join_all(some.iter().map(|payment| stack.submit(payment))).await);
+    }
+    stack.drained().await;
+    let dead = stack.dead_request_ids().await;
+    let printed = stack.printed();
+    let seed = printed.lines().find(|line| line.contains("--seed")).unwrap();
+    let records: HashSet<String> =
+        stack.records().await.iter().map(|record| text(record, "requestId").to_owned()).collect();
+    for (payment, Accepted { request_id, .. }) in payments.iter().zip(&accepted) {
+        let item = stack.item(payment).await;
+        let stored = item.is_some_and(|item| text(&item, "_requestId") == request_id);
+        let has_outcome = stored || records.contains(request_id) || dead.contains(request_id);
+        assert!(has_outcome, "{request_id} is lost. {seed}");
+    }
+    let ids: HashSet<&str> =
+        payments.iter().filter_map(|payment| payment["paymentId"].as_str()).collect();
+    assert!(stack.stored_count().await <= ids.len());
 }

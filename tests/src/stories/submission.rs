@@ -22,6 +22,7 @@ pub(crate) fn all() -> Vec<Trial> {
         what_the_gateway_cannot_check_is_refused_on_record,
         the_same_id_of_another_user_is_another_payment,
         a_property_of_a_newer_gateway_is_kept,
+        submissions_over_the_rate_are_turned_away_and_leave_nothing,
     ]
 }
 
@@ -182,4 +183,22 @@ async fn a_property_of_a_newer_gateway_is_kept() {
     let limits = json_of(&item["fees"])["limits"].clone();
     assert_eq!(limits[1], json!({ "N": "12345678901234567890123456789012345678" }));
     assert_eq!(item["_schemaVersion"].as_n().unwrap(), "2");
+}
+
+async fn submissions_over_the_rate_are_turned_away_and_leave_nothing() {
+    let stack = Stack::start_with(&["--rate-limit", "1"]).await;
+    let payments: Vec<Value> = (0..10).map(|_| stack.payment()).collect();
+    let token = stack.at("token");
+    let put = async |payment: &Value| stack.put(token, payment.to_string()).await.status();
+    let answers = join_all(payments.iter().map(put)).await;
+    let accepted = answers.iter().filter(|status| **status == StatusCode::OK).count();
+    let refused = answers.iter().filter(|status| **status == StatusCode::TOO_MANY_REQUESTS).count();
+    assert!(accepted >= 1 && refused >= 1, "{answers:?}");
+    assert_eq!(accepted + refused, payments.len());
+    until("what was accepted is stored", || async {
+        (stack.stored_count().await == accepted).then_some(())
+    })
+    .await;
+    stack.drained().await;
+    assert_eq!(stack.stored_count().await, accepted);
 }

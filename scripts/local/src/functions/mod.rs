@@ -26,7 +26,10 @@ use tokio::{
 
 use self::{backoff::Backoff, process::Environment};
 pub use self::{
-    process::{FunctionSettings, Line, LineSink, LineStream, StartError, exit_when_parent_is_gone},
+    process::{
+        CrashAfter, FunctionSettings, Line, LineSink, LineStream, StartError,
+        exit_when_parent_is_gone,
+    },
     runtime_api::InvokeError,
 };
 

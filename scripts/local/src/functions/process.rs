@@ -47,7 +47,12 @@ pub struct FunctionSettings {
     pub environments: usize,
     /// Takes every line the processes write.
     pub sink: LineSink,
+    /// Asked at each invocation: when to kill the process in the middle of it, if at all.
+    pub crash_after: Option<CrashAfter>,
 }
+
+/// Says when to kill the process that is given an invocation now, if at all.
+pub type CrashAfter = Arc<dyn Fn() -> Option<Duration> + Send + Sync>;
 
 /// Takes whole lines, one call a line, from several tasks: write each with one call.
 pub type LineSink = Arc<dyn Fn(Line) + Send + Sync>;
@@ -130,6 +135,7 @@ pub(super) struct Environment {
     api: RuntimeApi,
     child: Child,
     process_id: u32,
+    crash_after: Option<CrashAfter>,
     /// See [`exit_when_parent_is_gone`].
     _lifeline: Option<ChildStdin>,
     forwarders: Vec<JoinHandle<()>>,
@@ -178,7 +184,8 @@ impl Environment {
         }
         // `Child::wait` would close an input it still owns, and with it end the process.
         let lifeline = child.stdin.take();
-        Self { api, child, process_id, _lifeline: lifeline, forwarders, last_lines }
+        let crash_after = settings.crash_after.clone();
+        Self { api, child, process_id, crash_after, _lifeline: lifeline, forwarders, last_lines }
     }
 
     async fn initialise(&mut self) -> Result<(), StartFailure> {
@@ -211,12 +218,20 @@ impl Environment {
         payload: Bytes,
         timeout: Duration,
     ) -> Result<Bytes, InvokeError> {
+        let crash_after = self.crash_after.as_ref().and_then(|after| after());
+        let crash = async {
+            match crash_after {
+                Some(after) => tokio::time::sleep(after).await,
+                None => std::future::pending().await,
+            }
+        };
         let outcome = tokio::select! {
             biased;
             outcome = self.api.invoke(payload, timeout) => outcome,
             _ = self.child.wait() => Err(InvokeError::Exited),
+            () = crash => Err(InvokeError::Exited),
         };
-        if let Err(InvokeError::TimedOut { .. }) = outcome {
+        if let Err(InvokeError::TimedOut { .. } | InvokeError::Exited) = outcome {
             self.kill().await;
         }
         outcome
