@@ -21,7 +21,7 @@ use std::process::ExitCode;
 use libtest_mimic::{Arguments, Trial};
 
 /// The role in which this binary is the pipeline: the first argument.
-const PIPELINE: &str = "pipeline";
+const PIPELINE: &str = bench::pipeline::ROLE;
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os();

@@ -1,7 +1,9 @@
 //! What survives when processes are killed.
 
 use aws_sdk_sqs::types::QueueAttributeName;
+use bench::kills::{self, Kills};
 use futures::future::join_all;
+use indicatif::ProgressBar;
 use libtest_mimic::Trial;
 use rustix::process::Signal;
 use serde_json::Value;
@@ -15,6 +17,7 @@ pub(crate) fn all() -> Vec<Trial> {
         a_function_killed_again_and_again_loses_nothing,
         a_pipeline_killed_after_accepting_loses_nothing,
         a_pipeline_stopped_and_started_again_holds_what_it_held,
+        kills_of_functions_and_of_the_whole_pipeline_under_load_lose_nothing,
     ]
 }
 
@@ -117,4 +120,16 @@ async fn a_pipeline_stopped_and_started_again_holds_what_it_held() {
     };
     assert_eq!(stack.stored_count().await, 0);
     assert_eq!(stack.count_of("deadLetterQueueUrl", visible()).await, 0);
+}
+
+/// The smaller sister of `cargo load kills`. `REMIT_SEED` repeats a run.
+async fn kills_of_functions_and_of_the_whole_pipeline_under_load_lose_nothing() {
+    let seed = std::env::var("REMIT_SEED").ok().map(|seed| seed.parse().unwrap());
+    let seed = seed.unwrap_or_else(|| fastrand::u64(..));
+    println!("REMIT_SEED={seed}");
+    let kills = Kills { count: 1_000, functions: 10, pipelines: 2, seed };
+    let account = kills::run(kills, &ProgressBar::hidden()).await;
+    let account = account.unwrap_or_else(|error| panic!("REMIT_SEED={seed}: {error:#}"));
+    // A client that got no answer sent its payment again; either submission may have stored it.
+    assert_eq!(account.stored + account.duplicates, kills.count, "REMIT_SEED={seed}");
 }

@@ -1,0 +1,156 @@
+//! The command line.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::kills::{self, Kills};
+use crate::load::Load;
+use crate::pipeline::{Pipeline, ROLE, found};
+use crate::{account, measure};
+
+/// Submits payments to a local pipeline, measures, and accounts for every one.
+///
+/// Without --ready-file it starts a pipeline of its own, with the flags of `cargo local` that follow
+/// `--`, and forgets it afterwards.
+#[derive(Debug, Parser)]
+#[command(name = "cargo load", version, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+
+    #[command(flatten)]
+    measure: Measure,
+}
+
+#[derive(Debug, Args)]
+struct Measure {
+    /// Ready file of a running pipeline (`cargo local --ready-file`).
+    #[arg(long, value_name = "PATH", conflicts_with = "flags")]
+    ready_file: Option<PathBuf>,
+
+    /// Submissions per second, whatever the answers take [default: a closed loop at full speed].
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    rate: Option<u32>,
+
+    /// Submissions at the most.
+    #[arg(long, value_name = "COUNT", default_value_t = 10_000)]
+    count: usize,
+
+    /// Seconds after which no more are sent.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    seconds: u64,
+
+    /// Connections of the closed loop.
+    #[arg(long, value_name = "COUNT", default_value_t = 32)]
+    connections: usize,
+
+    /// Print JSON instead of the table.
+    #[arg(long)]
+    json: bool,
+
+    /// Flags for a pipeline of its own.
+    #[arg(last = true, value_name = "FLAGS OF CARGO LOCAL")]
+    flags: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Kill functions and the whole pipeline while payments come in; fail if one is lost.
+    Kills {
+        /// Payments to submit.
+        #[arg(long, value_name = "COUNT", default_value_t = 10_000)]
+        count: usize,
+        /// How often a process of the function is killed.
+        #[arg(long, value_name = "COUNT", default_value_t = 10)]
+        functions: usize,
+        /// How often the whole pipeline is killed and started again.
+        #[arg(long, value_name = "COUNT", default_value_t = 2)]
+        pipelines: usize,
+        /// Makes the moments [default: a new one, which is printed].
+        #[arg(long, value_name = "NUMBER")]
+        seed: Option<u64>,
+    },
+}
+
+/// Runs the program; also in the roles of the pipeline and its functions.
+pub fn main() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let role = arguments.get(1).and_then(|role| role.to_str());
+    match role {
+        Some(ROLE) => local::main(arguments[..1].iter().chain(&arguments[2..]).cloned()),
+        Some("function") => local::main(arguments),
+        _ => match run(Cli::parse_from(arguments)) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("error: {error:#}");
+                ExitCode::FAILURE
+            }
+        },
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        match cli.command {
+            None => measured(cli.measure).await,
+            Some(Command::Kills { count, functions, pipelines, seed }) => {
+                let seed = seed.unwrap_or_else(|| fastrand::u64(..));
+                println!("cargo load kills --seed {seed}");
+                let bar = bar();
+                bar.set_length(u64::try_from(count).unwrap_or(u64::MAX));
+                let kills = Kills { count, functions, pipelines, seed };
+                let account = kills::run(kills, &bar).await?;
+                bar.finish_and_clear();
+                let account::Account { accepted, stored, duplicates, refused, dead, .. } = account;
+                println!(
+                    "{functions} kills of functions, {pipelines} of the pipeline: accepted \
+                     {accepted} = stored {stored} + duplicates {duplicates} + refused {refused} \
+                     + dead {dead}; nothing is lost"
+                );
+                Ok(())
+            }
+        }
+    })
+}
+
+async fn measured(measure: Measure) -> anyhow::Result<()> {
+    let (own, client) = match &measure.ready_file {
+        Some(path) => (None, found(path)?),
+        None => {
+            let (pipeline, client) = Pipeline::start(&measure.flags).await?;
+            (Some(pipeline), client)
+        }
+    };
+    let load = Load {
+        count: measure.count,
+        time_max: Duration::from_secs(measure.seconds),
+        rate: measure.rate,
+        connections: measure.connections,
+    };
+    let bar = bar();
+    let report = measure::run(&client, load, &bar).await?;
+    bar.finish_and_clear();
+    if let Some(pipeline) = own {
+        for line in pipeline.printed().lines().filter(|line| line.contains("--seed")) {
+            eprintln!("{line}");
+        }
+    }
+    match measure.json {
+        true => println!("{}", serde_json::to_string_pretty(&report)?),
+        false => println!("{report}"),
+    }
+    report.account.check()
+}
+
+/// On standard error, and only on a terminal.
+fn bar() -> ProgressBar {
+    let template = "{msg:20} {wide_bar} {pos}/{len} {per_sec} {elapsed}";
+    let style = ProgressStyle::with_template(template).expect("the template is ours");
+    ProgressBar::new(0).with_style(style)
+}

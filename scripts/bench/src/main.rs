@@ -1,0 +1,5 @@
+//! `cargo load`: see the library.
+
+fn main() -> std::process::ExitCode {
+    bench::main()
+}
