@@ -10,6 +10,9 @@ use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use payments_table::environment::Process;
 use tokio::signal::unix::{SignalKind, signal};
+use tracing::Level;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::prelude::*;
 use uuid::Uuid;
 
 use crate::faults::Rates;
@@ -145,11 +148,12 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn run(cli: &Cli) -> anyhow::Result<()> {
     let live = Live::on_terminal();
     let above = live.clone();
-    tracing_subscriber::fmt()
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(move || Above(above.clone()))
-        .with_target(false)
-        .with_max_level(tracing::Level::WARN)
-        .init();
+        .with_target(false);
+    // The tables warn of every put that finds its payment stored: that is no fault but the point.
+    let filter = Targets::new().with_default(Level::WARN).with_target("dynoxide", Level::ERROR);
+    tracing_subscriber::registry().with(lines.with_filter(filter)).init();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         // Listening before anything is started: no signal goes amiss.

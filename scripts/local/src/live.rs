@@ -123,7 +123,11 @@ impl Live {
 
     /// Leaves the counters as they are, above whatever is printed next.
     pub fn finish(&self) {
-        self.line.abandon();
+        let last = self.line.message();
+        self.line.finish_and_clear();
+        if !last.is_empty() {
+            eprintln!("{last}");
+        }
     }
 }
 
