@@ -277,11 +277,6 @@ impl Stack {
         self.dead_letters(count).await.iter().map(request_id).collect()
     }
 
-    /// What the pipeline has printed.
-    pub(crate) fn printed(&self) -> String {
-        read(&self.directory.path().join("out.log"))
-    }
-
     /// One of the counts of the main queue.
     pub(crate) async fn queue_count(&self, name: QueueAttributeName) -> usize {
         self.count_of("queueUrl", name).await

@@ -15,6 +15,12 @@ macro_rules! trials {
 }
 use trials;
 
+/// The seed of a random story: a new one, or that of `REMIT_SEED`, which repeats a run.
+fn seed() -> u64 {
+    let given = std::env::var("REMIT_SEED").ok();
+    given.map_or_else(|| fastrand::u64(..), |seed| seed.parse().unwrap())
+}
+
 /// Every story.
 pub(crate) fn all() -> Vec<Trial> {
     let rooms = [submission::all(), failure::all(), restart::all(), command::all()];

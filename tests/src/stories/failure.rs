@@ -10,7 +10,7 @@ use payments_table::{Kind, PaymentsTable, Record, Submission};
 use schema::refusal::Refusal;
 use serde_json::{Value, json};
 
-use super::trials;
+use super::{seed, trials};
 use crate::stack::{Accepted, Stack, dead_letter, text, until};
 
 pub(crate) fn all() -> Vec<Trial> {
@@ -44,7 +44,7 @@ async fn a_failure_that_passes_ends_in_a_stored_payment() {
 }
 
 async fn a_failure_that_stays_ends_in_the_dead_letter_queue_with_its_reason() {
-    let stack = Stack::start_with(&["--max-receive-count", "3"]).await;
+    let stack = Stack::start_with(&["--max-receive-count", "2"]).await;
     stack.break_table().await;
     let payment = stack.payment();
     let accepted = stack.submit(&payment).await;
@@ -194,10 +194,13 @@ async fn what_a_payment_says_never_reaches_a_log() {
 }
 
 async fn every_accepted_payment_has_its_outcome_whatever_goes_wrong() {
-    let faults = "duplicate=0.1,delay=0.1,throttle=0.1,lost-reply=0.05,crash=0.02,dlq=0.3";
-    let flags = ["--faults", faults, "--visibility-timeout", "2"];
-    let stack = Stack::start_with(&flags).await;
-    let mut payments: Vec<Value> = (0..300).map(|_| stack.payment()).collect();
+    // So often that the SDK's own retries do not hide them, and that some payments die.
+    let faults = "duplicate=0.1,delay=0.1,throttle=0.4,lost-reply=0.1,crash=0.1,dlq=0.6";
+    let seed = seed().to_string();
+    let flags = ["--faults", faults, "--seed", &seed, "--max-concurrency", "4"];
+    let patience = ["--visibility-timeout", "2", "--max-receive-count", "2"];
+    let stack = Stack::start_with(&[&flags[..], &patience].concat()).await;
+    let mut payments: Vec<Value> = (0..200).map(|_| stack.payment()).collect();
     // A payment in ten is invalid, and one in ten says something else under the id of the one before.
     for index in (5..payments.len()).step_by(10) {
         payments[index]["amount"] = json!("0");
@@ -210,17 +213,13 @@ async fn every_accepted_payment_has_its_outcome_whatever_goes_wrong() {
     }
     stack.drained().await;
     let dead = stack.dead_request_ids().await;
-    let printed = stack.printed();
-    let seed = printed.lines().find(|line| line.contains("--seed")).unwrap();
     let records: HashSet<String> =
         stack.records().await.iter().map(|record| text(record, "requestId").to_owned()).collect();
     for (payment, Accepted { request_id, .. }) in payments.iter().zip(&accepted) {
         let item = stack.item(payment).await;
         let stored = item.is_some_and(|item| text(&item, "_requestId") == request_id);
         let has_outcome = stored || records.contains(request_id) || dead.contains(request_id);
-        assert!(has_outcome, "{request_id} is lost. {seed}");
+        assert!(has_outcome, "REMIT_SEED={seed}: {request_id} is lost");
     }
-    let ids: HashSet<&str> =
-        payments.iter().filter_map(|payment| payment["paymentId"].as_str()).collect();
-    assert!(stack.stored_count().await <= ids.len());
+    assert!(stack.logs().contains(r#""outcome":"retry""#), "REMIT_SEED={seed}: nothing went wrong");
 }

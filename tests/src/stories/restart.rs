@@ -8,7 +8,7 @@ use libtest_mimic::Trial;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use super::trials;
+use super::{seed, trials};
 use crate::stack::{Stack, until};
 
 pub(crate) fn all() -> Vec<Trial> {
@@ -122,11 +122,9 @@ async fn a_pipeline_stopped_and_started_again_holds_what_it_held() {
     assert_eq!(stack.count_of("deadLetterQueueUrl", visible()).await, 0);
 }
 
-/// The smaller sister of `cargo load kills`. `REMIT_SEED` repeats a run.
+/// The smaller sister of `cargo load kills`.
 async fn kills_of_functions_and_of_the_whole_pipeline_under_load_lose_nothing() {
-    let seed = std::env::var("REMIT_SEED").ok().map(|seed| seed.parse().unwrap());
-    let seed = seed.unwrap_or_else(|| fastrand::u64(..));
-    println!("REMIT_SEED={seed}");
+    let seed = seed();
     let kills = Kills { count: 1_000, functions: 10, pipelines: 2, seed };
     let account = kills::run(kills, &ProgressBar::hidden()).await;
     let account = account.unwrap_or_else(|error| panic!("REMIT_SEED={seed}: {error:#}"));
