@@ -44,7 +44,7 @@ async fn a_failure_that_passes_ends_in_a_stored_payment() {
 }
 
 async fn a_failure_that_stays_ends_in_the_dead_letter_queue_with_its_reason() {
-    let stack = Stack::start_with(&["--max-receive-count", "2"]).await;
+    let stack = Stack::start_with(&["--max-receive-count", "3"]).await;
     stack.break_table().await;
     let payment = stack.payment();
     let accepted = stack.submit(&payment).await;
