@@ -19,10 +19,7 @@ use crate::faults::Rates;
 use crate::functions::exit_when_parent_is_gone;
 use crate::live::{Above, Live};
 use crate::pipeline::{FUNCTION, Pipeline, Ready};
-use crate::tokens::{Issuer, SCOPES};
-
-/// How long a printed token is valid: a working day.
-const TOKEN_SECONDS: u64 = 12 * 60 * 60;
+use crate::tokens::{EXPIRES_IN, Issuer, SCOPES};
 
 /// Runs the whole Remit pipeline on this machine: API, queue, functions, tables.
 #[derive(Debug, Parser)]
@@ -115,7 +112,7 @@ enum Command {
         #[arg(long, default_value = SCOPES)]
         scope: String,
         /// Seconds until the token expires.
-        #[arg(long, value_name = "SECONDS", default_value_t = TOKEN_SECONDS)]
+        #[arg(long, value_name = "SECONDS", default_value_t = EXPIRES_IN.as_secs())]
         expires_in: u64,
     },
     /// Run as a function; only the pipeline itself does this.

@@ -22,7 +22,7 @@ use crate::gateway::{self, Gateway, Options};
 use crate::live::Live;
 use crate::queue::Queues;
 use crate::table::{TableNames, TableServer};
-use crate::tokens::{Issuer, SCOPES};
+use crate::tokens::{EXPIRES_IN, Issuer, SCOPES};
 
 /// The function's name.
 pub const FUNCTION: &str = "submit-payments";
@@ -37,9 +37,6 @@ const REFUSALS_TABLE: &str = "RefusalsTable";
 
 /// The user whose token is printed.
 const DEMO_USER: &str = "5f2c8d34-1b7e-4e0a-8c55-90d1e2f3a4b5";
-
-/// How long the demo user's token is valid: a working day.
-const TOKEN_EXPIRES_IN: Duration = Duration::from_secs(12 * 60 * 60);
 
 /// The deployed values: an invocation's time, the margin before its end, records in progress at once,
 /// and how long the queues keep a message.
@@ -125,7 +122,7 @@ impl Pipeline {
             payments_table: PAYMENTS_TABLE.to_owned(),
             refusals_table: REFUSALS_TABLE.to_owned(),
             user_id: DEMO_USER.to_owned(),
-            token: issuer.issue(DEMO_USER, SCOPES, TOKEN_EXPIRES_IN)?,
+            token: issuer.issue(DEMO_USER, SCOPES, EXPIRES_IN)?,
         };
         let options = Options { rate_limit: settings.rate_limit, ..Options::default() };
         let gateway = Gateway::new(&document()?, issuer.verifier(), queues.router(), options)?;

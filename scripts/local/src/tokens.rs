@@ -19,8 +19,8 @@ use uuid::Uuid;
 
 /// The scopes of the API.
 pub const SCOPES: &str = "payments/submit payments/read";
-/// How long Cognito's access tokens live here.
-pub const EXPIRES_IN: Duration = Duration::from_secs(5 * 60);
+/// How long a token lives unless somebody asks for less: a working day. The deployed ones live minutes.
+pub const EXPIRES_IN: Duration = Duration::from_secs(12 * 60 * 60);
 
 const ISSUER: &str = "https://cognito-idp.local.invalid/local_remit";
 const CLIENT_ID: &str = "remit-local";
