@@ -164,7 +164,7 @@ impl Sabotage {
         (Sabotage::ErrorSwallowed, &[8]),
         (Sabotage::OtherUserStored, &[5]),
         (Sabotage::PropertyDropped, &[4]),
-        (Sabotage::DeadLetterForgotten, &[8]),
+        (Sabotage::DeadLetterForgotten, &[8, 12]),
         (Sabotage::DeadLetterRewritten, &[6]),
         (Sabotage::AttributeDropped, &[6]),
         (Sabotage::ReasonMissing, &[7]),
