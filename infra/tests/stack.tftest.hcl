@@ -369,7 +369,7 @@ run "stopped_intake_answers_503_with_retry_after" {
     condition = [
       jsondecode(aws_api_gateway_rest_api.payments.body)["x-amazon-apigateway-gateway-responses"].THROTTLED.statusCode,
       jsondecode(aws_api_gateway_rest_api.payments.body)["x-amazon-apigateway-gateway-responses"].THROTTLED.responseParameters["gatewayresponse.header.Retry-After"],
-    ] == [503, "'60'"]
+    ] == ["503", "'60'"]
     error_message = "The answer is 503 with Retry-After."
   }
   assert {
