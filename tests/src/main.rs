@@ -1,8 +1,10 @@
 //! End to end: stories over the real pipeline with its real function processes.
 //!
 //! - [`stack`]: the language that the stories are told in.
+//! - [`proxy`]: the bad network that one of them needs.
 //! - [`stories::submission`]: what a client sees.
 //! - [`stories::failure`]: what an operator sees.
+//! - [`stories::network`]: what survives a bad network.
 //! - [`stories::restart`]: what survives when processes are killed.
 //! - [`stories::command`]: what `cargo local` promises to whoever starts it.
 //!
@@ -12,6 +14,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a story may stop at whatever it does not expect")]
 
+mod proxy;
 mod stack;
 mod stories;
 

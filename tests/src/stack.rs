@@ -1,6 +1,6 @@
 //! The language of the stories: a pipeline, what one does to it, and what one then sees.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fs::File;
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -266,15 +266,10 @@ impl Stack {
         letters
     }
 
-    /// The requests whose message lies in the dead-letter queue.
-    pub(crate) async fn dead_request_ids(&self) -> HashSet<String> {
+    /// Every dead letter that can be received now.
+    pub(crate) async fn all_dead_letters(&self) -> Vec<Message> {
         let visible = QueueAttributeName::ApproximateNumberOfMessages;
-        let count = self.count_of("deadLetterQueueUrl", visible).await;
-        let request_id = |letter: &Message| {
-            let attributes = letter.message_attributes.as_ref().unwrap();
-            attributes["requestId"].string_value().unwrap().to_owned()
-        };
-        self.dead_letters(count).await.iter().map(request_id).collect()
+        self.dead_letters(self.count_of("deadLetterQueueUrl", visible).await).await
     }
 
     /// One of the counts of the main queue.

@@ -96,6 +96,14 @@ pub struct Settings {
     #[arg(long, value_name = "NAME=RATE,…")]
     pub faults: Option<Rates>,
 
+    /// Where the functions find the tables, in place of the tables themselves: a proxy.
+    #[arg(long, value_name = "URL", hide = true)]
+    pub functions_table_url: Option<String>,
+
+    /// Where the functions find the queues, in place of the queues themselves: a proxy.
+    #[arg(long, value_name = "URL", hide = true)]
+    pub functions_queue_url: Option<String>,
+
     /// Seed of the faults [default: a new one, which is printed].
     #[arg(long, value_name = "NUMBER", requires = "faults")]
     pub seed: Option<u64>,

@@ -130,7 +130,7 @@ impl Pipeline {
         let mut servers = vec![serve(queue_listener, queues.router(), &stop_servers)];
         let seed = settings.seed.unwrap_or_else(|| fastrand::u64(..));
         let faults = settings.faults.clone().map(|rates| Arc::new(Faults::new(rates, seed)));
-        let mut edges = Edges::of(&ready);
+        let mut edges = Edges::of(&ready, settings);
         if let Some(faults) = &faults {
             let listener = listen(0, "of the faults").await?;
             edges = Edges::behind(address_of(&listener)?, faults);
@@ -193,8 +193,10 @@ struct Edges {
 }
 
 impl Edges {
-    fn of(ready: &Ready) -> Edges {
-        Edges { table: ready.table.clone(), queue: ready.queue.clone(), crash_after: None }
+    fn of(ready: &Ready, settings: &Settings) -> Edges {
+        let table = settings.functions_table_url.as_ref().unwrap_or(&ready.table).clone();
+        let queue = settings.functions_queue_url.as_ref().unwrap_or(&ready.queue).clone();
+        Edges { table, queue, crash_after: None }
     }
 
     fn behind(proxy: String, faults: &Arc<Faults>) -> Edges {

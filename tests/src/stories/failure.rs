@@ -1,7 +1,5 @@
 //! What an operator sees.
 
-use std::collections::HashSet;
-
 use aws_sdk_sqs::types::MessageSystemAttributeName;
 use futures::future::join_all;
 use libtest_mimic::Trial;
@@ -10,8 +8,8 @@ use payments_table::{Kind, PaymentsTable, Record, Submission};
 use schema::refusal::Refusal;
 use serde_json::{Value, json};
 
-use super::{seed, trials};
-use crate::stack::{Accepted, Stack, dead_letter, text, until};
+use super::{every_one_has_its_outcome, mixed_payments, seed, submit_all, trials};
+use crate::stack::{Stack, dead_letter, text, until};
 
 pub(crate) fn all() -> Vec<Trial> {
     trials![
@@ -196,30 +194,16 @@ async fn what_a_payment_says_never_reaches_a_log() {
 async fn every_accepted_payment_has_its_outcome_whatever_goes_wrong() {
     // So often that the SDK's own retries do not hide them, and that some payments die.
     let faults = "duplicate=0.1,delay=0.1,throttle=0.4,lost-reply=0.1,crash=0.1,dlq=0.6";
-    let seed = seed().to_string();
-    let flags = ["--faults", faults, "--seed", &seed, "--max-concurrency", "4"];
+    let seed = seed();
+    let given = seed.to_string();
+    let flags = ["--faults", faults, "--seed", &given, "--max-concurrency", "4"];
     let patience = ["--visibility-timeout", "2", "--max-receive-count", "2"];
     let stack = Stack::start_with(&[&flags[..], &patience].concat()).await;
-    let mut payments: Vec<Value> = (0..200).map(|_| stack.payment()).collect();
-    // A payment in ten is invalid, and one in ten says something else under the id of the one before.
-    for index in (5..payments.len()).step_by(10) {
-        payments[index]["amount"] = json!("0");
-        payments[index + 1] = payments[index - 1].clone();
-        payments[index + 1]["amount"] = json!("11.00");
-    }
+    let payments = mixed_payments(&stack, 200);
     let mut accepted = Vec::new();
     for some in payments.chunks(50) {
-        accepted.extend(join_all(some.iter().map(|payment| stack.submit(payment))).await);
+        accepted.extend(submit_all(&stack, some).await);
     }
-    stack.drained().await;
-    let dead = stack.dead_request_ids().await;
-    let records: HashSet<String> =
-        stack.records().await.iter().map(|record| text(record, "requestId").to_owned()).collect();
-    for (payment, Accepted { request_id, .. }) in payments.iter().zip(&accepted) {
-        let item = stack.item(payment).await;
-        let stored = item.is_some_and(|item| text(&item, "_requestId") == request_id);
-        let has_outcome = stored || records.contains(request_id) || dead.contains(request_id);
-        assert!(has_outcome, "REMIT_SEED={seed}: {request_id} is lost");
-    }
+    every_one_has_its_outcome(&stack, &payments, &accepted, seed).await;
     assert!(stack.logs().contains(r#""outcome":"retry""#), "REMIT_SEED={seed}: nothing went wrong");
 }

@@ -2,13 +2,12 @@
 
 use aws_sdk_sqs::types::QueueAttributeName;
 use bench::kills::{self, Kills};
-use futures::future::join_all;
 use indicatif::ProgressBar;
 use libtest_mimic::Trial;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use super::{seed, trials};
+use super::{seed, submit_all, trials};
 use crate::stack::{Stack, until};
 
 pub(crate) fn all() -> Vec<Trial> {
@@ -21,9 +20,9 @@ pub(crate) fn all() -> Vec<Trial> {
     ]
 }
 
-async fn submit_all(stack: &Stack, count: usize) -> Vec<Value> {
+async fn submit(stack: &Stack, count: usize) -> Vec<Value> {
     let payments: Vec<Value> = (0..count).map(|_| stack.payment()).collect();
-    join_all(payments.iter().map(|payment| stack.submit(payment))).await;
+    submit_all(stack, &payments).await;
     payments
 }
 
@@ -46,7 +45,7 @@ async fn a_function_killed_in_the_middle_of_a_batch_loses_nothing() {
     let stack = Stack::start_with(&flags).await;
     let function = stack.function_processes()[0];
     stack.signal(function, Signal::STOP);
-    let payments = submit_all(&stack, 10).await;
+    let payments = submit(&stack, 10).await;
     until("a batch is in the stopped function's hands", || async {
         let in_flight = QueueAttributeName::ApproximateNumberOfMessagesNotVisible;
         (stack.queue_count(in_flight).await > 0).then_some(())
@@ -65,7 +64,7 @@ async fn a_function_killed_again_and_again_loses_nothing() {
     let submitting = async {
         let mut payments = Vec::new();
         for _ in 0..10 {
-            payments.extend(submit_all(&stack, 30).await);
+            payments.extend(submit(&stack, 30).await);
         }
         payments
     };
@@ -90,7 +89,7 @@ async fn a_pipeline_killed_after_accepting_loses_nothing() {
     for function in stack.function_processes() {
         stack.signal(function, Signal::STOP);
     }
-    let payments = submit_all(&stack, 50).await;
+    let payments = submit(&stack, 50).await;
     assert_eq!(stack.stored_count().await, 0);
     let stack = stack.kill_and_restart().await;
     all_stored_once(&stack, &payments).await;
