@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may stop at whatever it does not expect")]
 
 use jsonschema::Draft;
+use schema::json::stored_bytes;
 use schema::payment::{Payment, readable_payment_id};
 use schema::refusal::Refusal;
 use serde_json::{Value, json};
@@ -287,6 +288,16 @@ fn what_no_item_could_hold_is_refused() {
     check(r#""":1"#.to_owned(), names);
     check(r#""new":[{"":1}]"#.to_owned(), names);
     check(format!(r#""{}":1"#, "n".repeat(256)), names);
+}
+
+#[test]
+fn an_item_may_take_396_kib_to_the_byte() {
+    let parse =
+        |bytes: usize| Payment::parse(&with("/big", Some(json!("x".repeat(bytes)))).to_string());
+    let rest = stored_bytes(parse(0).unwrap().body());
+    let exactly = parse(396 * 1024 - rest).unwrap();
+    assert_eq!(stored_bytes(exactly.body()), 396 * 1024);
+    assert!(parse(396 * 1024 - rest + 1).is_err());
 }
 
 #[test]
