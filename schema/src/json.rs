@@ -256,8 +256,31 @@ mod tests {
             check(text, false);
         }
         check(&"1".repeat(100_000), false);
+        check(&format!("1.{}", "0".repeat(NUMBER_LENGTH_MAX - 2)), true);
+        check(&format!("1.{}", "0".repeat(NUMBER_LENGTH_MAX - 1)), false);
         let field = parse_object(r#"{"a":{"b":[1,1e999]}}"#).unwrap_err();
         assert_eq!(field.fields(), ["a.b[1]"]);
+    }
+
+    #[test]
+    fn stored_bytes_follow_dynamodbs_rules() {
+        for (value, bytes) in [
+            ("null", 1),
+            ("true", 1),
+            (r#""""#, 0),
+            (r#""é🚀""#, 6),
+            ("7", 3),
+            ("-12.345", 5),
+            (&"9".repeat(38), 22),
+            (&format!("0.{}1", "0".repeat(60)), 22),
+            ("[]", 3),
+            (r#"["a","b"]"#, 7),
+            ("{}", 3),
+            (r#"{"ab":"c","d":[7]}"#, 3 + (1 + 2 + 1) + (1 + 1 + 3 + 1 + 3)),
+        ] {
+            let object = parse_object(&format!(r#"{{"name":{value}}}"#)).unwrap();
+            assert_eq!(stored_bytes(&object), 1 + 4 + bytes, "{value}");
+        }
     }
 
     #[test]

@@ -78,3 +78,21 @@ pub(crate) fn join(parent: &str, child: &str) -> String {
         Some(_) => format!("{parent}.{child}"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_are_names_that_records_and_metrics_keep() {
+        let (field, fields) = ("amount".to_owned(), vec!["amount".to_owned()]);
+        for (refusal, reason) in [
+            (Refusal::Malformed { rule: "" }, "malformed"),
+            (Refusal::Invalid { field, rule: "" }, "invalid"),
+            (Refusal::OwnerMismatch, "owner_mismatch"),
+            (Refusal::Conflict { fields }, "conflict"),
+        ] {
+            assert_eq!(refusal.reason(), reason);
+        }
+    }
+}

@@ -288,6 +288,8 @@ fn what_no_item_could_hold_is_refused() {
     check(r#""":1"#.to_owned(), names);
     check(r#""new":[{"":1}]"#.to_owned(), names);
     check(format!(r#""{}":1"#, "n".repeat(256)), names);
+    let longest = full().to_string().replacen('{', &format!(r#"{{"{}":1,"#, "n".repeat(255)), 1);
+    assert!(Payment::parse(&longest).is_ok());
 }
 
 #[test]
