@@ -188,3 +188,33 @@ fn code_of<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> String {
     };
     kind.to_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_sqs::error::{ConnectorError, ErrorMetadata};
+    use aws_sdk_sqs::operation::send_message::SendMessageError;
+
+    use super::*;
+
+    #[test]
+    fn a_failure_is_named_by_its_code_and_never_by_its_message() {
+        let service = |code: Option<&str>| {
+            let mut metadata = ErrorMetadata::builder().message("canary");
+            if let Some(code) = code {
+                metadata = metadata.code(code);
+            }
+            SdkError::service_error(SendMessageError::generic(metadata.build()), ())
+        };
+        let canary = || Box::<dyn std::error::Error + Send + Sync>::from("canary");
+        for (error, code) in [
+            (service(Some("QueueDoesNotExist")), "QueueDoesNotExist"),
+            (service(None), "error without a code"),
+            (SdkError::timeout_error(canary()), "no answer in time"),
+            (SdkError::dispatch_failure(ConnectorError::io(canary())), "not reached"),
+            (SdkError::response_error(canary(), ()), "unreadable answer"),
+            (SdkError::construction_failure(canary()), "request not built"),
+        ] {
+            assert_eq!(code_of(&error), code);
+        }
+    }
+}
