@@ -137,6 +137,10 @@ pub enum DeadReason {
     DeadlineExceeded,
     /// A defect of ours.
     Panicked,
+    /// Nobody wrote it down: the queue moved the message itself after its last permitted receive. Also
+    /// a reason of a newer version, so that the rest of its dead letter is read all the same.
+    #[serde(other)]
+    Unknown,
 }
 
 impl DeadReason {
@@ -156,6 +160,7 @@ impl DeadReason {
             DeadReason::UnknownError => "unknown_error",
             DeadReason::DeadlineExceeded => "deadline_exceeded",
             DeadReason::Panicked => "panicked",
+            DeadReason::Unknown => "unknown",
         }
     }
 }
@@ -220,8 +225,17 @@ mod tests {
 
     #[test]
     fn a_reason_has_one_name() {
-        for reason in [DeadReason::Unverified, DeadReason::CollectionFull, DeadReason::Panicked] {
+        use DeadReason::{CollectionFull, Panicked, Unknown, Unverified};
+        for reason in [Unverified, CollectionFull, Panicked, Unknown] {
             assert_eq!(serde_json::to_value(reason).unwrap(), reason.name());
         }
+    }
+
+    #[test]
+    fn a_reason_of_a_newer_version_leaves_the_rest_readable() {
+        let json = full().dead_letter.unwrap().to_json().replace("table_not_found", "moon_phase");
+        let read = Envelope::read([(attribute::DEAD_LETTER, json.as_str())]).dead_letter.unwrap();
+        assert_eq!((read.reason, read.redrive_count), (DeadReason::Unknown, 1));
+        assert_eq!(read.original_message_id, "m-1");
     }
 }

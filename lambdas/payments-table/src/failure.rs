@@ -11,10 +11,12 @@ use schema::envelope::DeadReason;
 pub enum Operation {
     /// Storing a payment.
     PutPayment,
-    /// Reading the stored payment that a put returned.
+    /// Reading a stored payment.
     ReadPayment,
     /// Recording a refused or held payment.
     RecordRefusal,
+    /// Reading what is on record of a payment.
+    ReadRecords,
 }
 
 impl fmt::Display for Operation {
@@ -23,6 +25,7 @@ impl fmt::Display for Operation {
             Operation::PutPayment => "put payment",
             Operation::ReadPayment => "read payment",
             Operation::RecordRefusal => "record refusal",
+            Operation::ReadRecords => "read records",
         })
     }
 }
@@ -54,7 +57,8 @@ impl Failure {
             | DeadReason::ItemUnreadable
             | DeadReason::UnknownError
             | DeadReason::DeadlineExceeded
-            | DeadReason::Panicked => true,
+            | DeadReason::Panicked
+            | DeadReason::Unknown => true,
             DeadReason::CollectionFull | DeadReason::Unverified => false,
         }
     }

@@ -89,7 +89,7 @@ impl Record {
     ) -> Record {
         Record {
             user_id: sub.to_owned(),
-            payment_and_request: format!("{}#{}", payment_id.unwrap_or("-"), submission.request_id),
+            payment_and_request: key(payment_id, &submission.request_id),
             kind: because.kind,
             reason: because.reason.to_owned(),
             message: because.message,
@@ -105,9 +105,18 @@ impl Record {
         }
     }
 
+    pub(crate) fn read(item: Item) -> Result<Record, Failure> {
+        serde_dynamo::from_item(item).map_err(|_| Failure::unreadable("a record"))
+    }
+
     pub(crate) fn to_item(&self) -> Result<Item, Failure> {
         serde_dynamo::to_item(self).map_err(|_| Failure::unreadable("a record"))
     }
+}
+
+/// The sort key of a request's record.
+pub(crate) fn key(payment_id: Option<&str>, request_id: &str) -> String {
+    format!("{}#{request_id}", payment_id.unwrap_or("-"))
 }
 
 impl std::fmt::Debug for Record {

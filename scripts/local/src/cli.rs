@@ -18,7 +18,7 @@ use uuid::Uuid;
 use crate::faults::Rates;
 use crate::functions::exit_when_parent_is_gone;
 use crate::live::{Above, Live};
-use crate::pipeline::{FUNCTION, Pipeline, Ready};
+use crate::pipeline::{FUNCTION, Pipeline, Ready, write_ready_file};
 use crate::tokens::{EXPIRES_IN, Issuer, SCOPES};
 
 /// Runs the whole Remit pipeline on this machine: API, queue, functions, tables.
@@ -200,14 +200,6 @@ fn function(name: &str) -> anyhow::Result<()> {
         FUNCTION => runtime.block_on(submit_payments::run(&Process)),
         _ => anyhow::bail!("there is no function {name}"),
     }
-}
-
-/// Whole or not at all: whoever waits for the file may read it as soon as it is there.
-fn write_ready_file(path: &Path, ready: &Ready) -> anyhow::Result<()> {
-    let unfinished = path.with_extension("unfinished");
-    std::fs::write(&unfinished, serde_json::to_vec_pretty(ready)?)
-        .and_then(|()| std::fs::rename(&unfinished, path))
-        .with_context(|| format!("cannot write --ready-file {}", path.display()))
 }
 
 /// A payment that the demo user may submit, new each time.

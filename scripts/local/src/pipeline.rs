@@ -1,9 +1,9 @@
 //! The pipeline: its parts started in order, each on what is below it, and stopped in the reverse one.
 
 use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::net::Ipv4Addr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -54,6 +54,9 @@ const LOCK_FILE: &str = "lock";
 const QUEUES_FILE: &str = "queues.sqlite";
 const TABLES_FILE: &str = "tables.sqlite";
 
+/// Where everything is, inside the data directory, for as long as the pipeline runs.
+const READY_FILE: &str = "ready.json";
+
 /// Where everything is, for whoever waits for the pipeline.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -88,6 +91,7 @@ pub struct Pipeline {
     mapping: Mapping,
     function: Function,
     table: TableServer,
+    ready_file: PathBuf,
     _lock: File,
 }
 
@@ -105,6 +109,7 @@ impl Pipeline {
     ) -> anyhow::Result<Pipeline> {
         let mapping = mapping_settings(settings)?;
         let lock = open_data_dir(data_dir, fresh)?;
+        let ready_file = data_dir.join(READY_FILE);
         let api_listener = listen(settings.api_port, "--api-port").await?;
         let queue_listener = listen(settings.queue_port, "--queue-port").await?;
         let table = start_table(data_dir, settings.table_port)?;
@@ -143,6 +148,7 @@ impl Pipeline {
         let mapping = start_mapping(mapping, queues, function.clone(), faults.as_ref());
         servers.push(serve(api_listener, live.counting(gateway.router()), &stop_servers));
         let seed = faults.map(|_| seed);
+        write_ready_file(&ready_file, &ready)?;
         Ok(Pipeline {
             ready,
             seed,
@@ -152,6 +158,7 @@ impl Pipeline {
             mapping,
             function,
             table,
+            ready_file,
             _lock: lock,
         })
     }
@@ -170,6 +177,8 @@ impl Pipeline {
 
     /// Takes no more requests, finishes what is under way within a bound, and ends the functions.
     pub async fn stop(self) {
+        // Gone already, where somebody tidied up; the next start removes it in any case.
+        let _ = std::fs::remove_file(&self.ready_file);
         self.mapping.stop(STOP_WITHIN).await;
         self.function.stop(STOP_WITHIN).await;
         self.drawing.abort();
@@ -231,7 +240,19 @@ fn mapping_settings(settings: &Settings) -> anyhow::Result<MappingSettings> {
         .context("--batch-size, --batching-window or --max-concurrency")
 }
 
-/// Takes the data directory for this process, and empties it when asked to.
+/// Writes the file whole or not at all: whoever waits for it may read it as soon as it is there.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn write_ready_file(path: &Path, ready: &Ready) -> anyhow::Result<()> {
+    let unfinished = path.with_extension("unfinished");
+    std::fs::write(&unfinished, serde_json::to_vec_pretty(ready)?)
+        .and_then(|()| std::fs::rename(&unfinished, path))
+        .with_context(|| format!("cannot write the ready file {}", path.display()))
+}
+
+/// Takes the data directory for this process, and empties it when asked to. What a killed pipeline
+/// said of its addresses goes in any case.
 fn open_data_dir(data_dir: &Path, fresh: bool) -> anyhow::Result<File> {
     let attempt = || format!("cannot use --data-dir {}", data_dir.display());
     std::fs::create_dir_all(data_dir).with_context(attempt)?;
@@ -242,6 +263,12 @@ fn open_data_dir(data_dir: &Path, fresh: bool) -> anyhow::Result<File> {
             bail!("--data-dir {} is in use by another pipeline", data_dir.display())
         }
         Err(std::fs::TryLockError::Error(error)) => return Err(error).with_context(attempt),
+    }
+    match std::fs::remove_file(data_dir.join(READY_FILE)) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            return Err(error).with_context(attempt);
+        }
+        Ok(()) | Err(_) => {}
     }
     if fresh {
         for entry in std::fs::read_dir(data_dir).with_context(attempt)? {
@@ -266,7 +293,7 @@ async fn listen(port: u16, flag: &str) -> anyhow::Result<TcpListener> {
 
 fn port_error(error: &std::io::Error, port: u16, flag: &str) -> anyhow::Error {
     match error.kind() {
-        std::io::ErrorKind::AddrInUse => {
+        ErrorKind::AddrInUse => {
             anyhow::anyhow!(
                 "port {port} is taken: choose another one with {flag} (0: any free one)"
             )

@@ -131,6 +131,8 @@ impl World {
         let is_due = match dead_letter.reason {
             DeadReason::Unverified => is_unverified,
             DeadReason::CollectionFull => true,
+            // Only the operator's tool says so, never the function.
+            DeadReason::Unknown => false,
             DeadReason::Throttled
             | DeadReason::Unavailable
             | DeadReason::TimedOut

@@ -233,7 +233,10 @@ impl World {
     fn error(&mut self) -> DeadReason {
         loop {
             match REASONS[self.rng.usize(0..REASONS.len())] {
-                DeadReason::Unverified | DeadReason::DeadlineExceeded | DeadReason::Panicked => {}
+                DeadReason::Unverified
+                | DeadReason::DeadlineExceeded
+                | DeadReason::Panicked
+                | DeadReason::Unknown => {}
                 reason @ (DeadReason::Throttled
                 | DeadReason::Unavailable
                 | DeadReason::TimedOut

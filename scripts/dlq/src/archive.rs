@@ -1,0 +1,343 @@
+//! Letters in a file: one JSON line each, the body byte for byte. `export` and `discard`.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{BufRead, BufReader, BufWriter, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use aws_sdk_sqs::types::MessageAttributeValue;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use schema::timestamp::rfc3339;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use crate::audit::Audit;
+use crate::filter::Filter;
+use crate::hold::Holder;
+
+use crate::letter::Letter;
+use crate::queue::{BATCH_MAX, Error};
+use crate::redrive::{Failed, print_failed, reasons};
+use crate::terminal::{note, print, progress};
+use crate::{Desk, Ending, Selection, now_ms};
+
+/// A line of an archive. A serialised form: only ever extended.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Line {
+    message_id: String,
+    /// As it was received: a JSON string holds every character that SQS allows.
+    body: String,
+    body_md5: String,
+    /// By name: type and text, or type and bytes in base64.
+    attributes: Map<String, Value>,
+    trace_header: Option<String>,
+    sent_at: String,
+    receives: u32,
+    moved_by_queue: bool,
+    reason: String,
+    archived_at: String,
+}
+
+impl Line {
+    fn of(letter: &Letter) -> Line {
+        let attribute = |(name, value): (&String, &MessageAttributeValue)| {
+            let value = match value.binary_value() {
+                Some(bytes) => {
+                    json!({ "type": value.data_type(), "base64": STANDARD.encode(bytes) })
+                }
+                None => json!({ "type": value.data_type(), "text": value.string_value() }),
+            };
+            (name.clone(), value)
+        };
+        Line {
+            message_id: letter.message_id.clone(),
+            body: letter.body.clone(),
+            body_md5: letter.body_md5(),
+            attributes: letter.attributes.iter().map(attribute).collect(),
+            trace_header: letter.trace_header.clone(),
+            sent_at: rfc3339(letter.sent_at_ms),
+            receives: letter.receives,
+            moved_by_queue: letter.moved_by_queue,
+            reason: letter.reason().to_owned(),
+            archived_at: rfc3339(now_ms()),
+        }
+    }
+}
+
+/// A file of letters, each in it once. Only its owner may read it: it holds what payments say.
+#[derive(Debug)]
+pub struct Archive {
+    path: PathBuf,
+    file: File,
+    ids: HashSet<String>,
+}
+
+impl Archive {
+    /// Opens a file, new or begun: a line that was cut off, as a kill does, is taken away, and letters
+    /// that are in it are not added again.
+    ///
+    /// # Errors
+    /// It cannot be written, another process writes it, or it is something else than an archive.
+    pub fn open(path: &Path) -> Result<Archive, Error> {
+        let failed = |error| Error::file("write the archive", path, error);
+        let mut options = OpenOptions::new();
+        let file = options.create(true).read(true).append(true).mode(0o600).open(path);
+        let file = file.map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let text = format!("{} is being written by another process", path.display());
+                return Err(Error::Configuration(text));
+            }
+            Err(TryLockError::Error(error)) => return Err(failed(error)),
+        }
+        let mut archive = Archive { path: path.to_owned(), file, ids: HashSet::new() };
+        let (ids, whole_bytes) = archive.read()?;
+        archive.ids = ids.into_keys().collect();
+        archive.file.set_len(whole_bytes).map_err(failed)?;
+        Ok(archive)
+    }
+
+    /// Adds the letters that are not in it, and returns how many those were. When this returns, every
+    /// one of the letters is in the file and durable, which has been read back.
+    ///
+    /// # Errors
+    /// The file cannot be written, or does not say what was written.
+    pub fn add(&mut self, letters: &[Letter]) -> Result<usize, Error> {
+        let path = self.path.clone();
+        let failed = |error| Error::file("write the archive", &path, error);
+        let mut added = 0;
+        let mut writer = BufWriter::new(&self.file);
+        for letter in letters {
+            if !self.ids.insert(letter.message_id.clone()) {
+                continue;
+            }
+            let line = serde_json::to_string(&Line::of(letter)).map_err(std::io::Error::from);
+            line.and_then(|line| writeln!(writer, "{line}")).map_err(failed)?;
+            added += 1;
+        }
+        writer.flush().map_err(failed)?;
+        drop(writer);
+        self.file.sync_all().map_err(failed)?;
+        // The file's name must outlive a power cut, too.
+        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let directory = File::open(directory.unwrap_or(Path::new(".")));
+        directory.and_then(|directory| directory.sync_all()).map_err(failed)?;
+        let (written, _) = self.read()?;
+        let is_written =
+            |letter: &Letter| written.get(&letter.message_id) == Some(&letter.body_md5());
+        match letters.iter().all(is_written) {
+            true => Ok(added),
+            false => Err(failed(std::io::Error::other("it does not hold what was written"))),
+        }
+    }
+
+    /// The MD5 of each letter's body by the letter's id, and the bytes that whole lines take.
+    fn read(&mut self) -> Result<(HashMap<String, String>, u64), Error> {
+        let path = self.path.clone();
+        let failed = |error| Error::file("read the archive", &path, error);
+        self.file.seek(SeekFrom::Start(0)).map_err(failed)?;
+        let mut reader = BufReader::new(&self.file);
+        let (mut letters, mut whole_bytes, mut bytes) = (HashMap::new(), 0, Vec::new());
+        loop {
+            bytes.clear();
+            let read = reader.read_until(b'\n', &mut bytes).map_err(failed)?;
+            if bytes.last() != Some(&b'\n') {
+                return Ok((letters, whole_bytes));
+            }
+            let line: Line = serde_json::from_slice(&bytes).map_err(|_| {
+                let shown = path.display();
+                Error::Configuration(format!("{shown} is no archive of dead letters"))
+            })?;
+            letters.insert(line.message_id, md5_of(&line.body));
+            whole_bytes += read as u64;
+        }
+    }
+}
+
+fn md5_of(text: &str) -> String {
+    use md5::{Digest, Md5};
+    Md5::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Writes letters to an archive; they stay in the queue.
+///
+/// # Errors
+/// The queue gives no answer, or a file cannot be written.
+pub async fn export(desk: &Desk, filter: &Filter, out: &Path) -> Result<Ending, Error> {
+    let mut archive = Archive::open(out)?;
+    let holder = desk.holder();
+    let selection = desk.select(&holder, filter).await?;
+    // Released before writing: a slow disk is no reason to keep letters from anybody.
+    holder.release_all().await;
+    if desk.interrupt.is_set() {
+        return Ok(Ending::Unfinished);
+    }
+    let ids: Vec<&str> = selection.letters.iter().map(|letter| &*letter.message_id).collect();
+    let about = json!({
+        "who": desk.place.who().await,
+        "queue": desk.place.dead_letter_queue_url,
+        "filter": filter,
+        "messageIds": ids,
+        "revealed": true,
+        "archive": out,
+    });
+    let audit = Audit::begin(&desk.place.audit_log, "export", &about)?;
+    let added = archive.add(&selection.letters)?;
+    audit.end(&json!({ "added": added }))?;
+    let there = selection.letters.len() - added;
+    print(&format!(
+        "{added} letters written to {}, {there} were in it already. It holds what payments say: \
+         keep it as carefully.\n",
+        out.display()
+    ));
+    Ok(if selection.out_of_sight > 0 { Ending::Unfinished } else { Ending::Done })
+}
+
+/// Deletes letters that are in an archive, durably.
+///
+/// # Errors
+/// The queue gives no answer, or a file cannot be written; then nothing was deleted.
+pub async fn discard(
+    desk: &Desk,
+    filter: &Filter,
+    archive: &Path,
+    why: &str,
+    yes: bool,
+) -> Result<Ending, Error> {
+    let holder = desk.holder();
+    let selection = desk.select(&holder, filter).await?;
+    let count = selection.letters.len();
+    if !yes || desk.interrupt.is_set() {
+        holder.release_all().await;
+        print(&format!(
+            "Would write {count} letters to {} and delete them from the dead-letter queue: {}. {} \
+             others stay.\nThis was a dry run; --yes does it.\n",
+            archive.display(),
+            reasons(&selection.letters),
+            selection.others
+        ));
+        return Ok(if desk.interrupt.is_set() { Ending::Unfinished } else { Ending::Done });
+    }
+    let begun = begin_discard(desk, filter, &selection.letters, archive, why).await;
+    if begun.is_err() {
+        holder.release_all().await;
+    }
+    let audit = begun?;
+    let done = delete_all(desk, &holder, &audit, &selection, archive).await;
+    holder.release_all().await;
+    Ok(Ending::after_changes(done))
+}
+
+/// Makes letters durable in the archive, then records what is about to be done.
+async fn begin_discard(
+    desk: &Desk,
+    filter: &Filter,
+    letters: &[Letter],
+    archive: &Path,
+    why: &str,
+) -> Result<Audit, Error> {
+    Archive::open(archive)?.add(letters)?;
+    let ids: Vec<&str> = letters.iter().map(|letter| &*letter.message_id).collect();
+    let about = json!({
+        "who": desk.place.who().await,
+        "queue": desk.place.dead_letter_queue_url,
+        "filter": filter,
+        "messageIds": ids,
+        "revealed": true,
+        "archive": archive,
+        "why": why,
+    });
+    Audit::begin(&desk.place.audit_log, "discard", &about)
+}
+
+/// Deletes what is in the archive.
+async fn delete_all(
+    desk: &Desk,
+    holder: &Holder,
+    audit: &Audit,
+    selection: &Selection,
+    archive: &Path,
+) -> Result<Ending, Error> {
+    let ids: Vec<&str> = selection.letters.iter().map(|letter| &*letter.message_id).collect();
+    let bar = progress("discarding", ids.len() as u64);
+    let (mut discarded, mut failed) = (0, Vec::new());
+    for batch in ids.chunks(BATCH_MAX) {
+        if desk.interrupt.is_set() {
+            break;
+        }
+        let results = holder.delete(batch).await;
+        let gone = batch.iter().zip(&results).filter(|(_, result)| result.is_ok());
+        let gone: Vec<&str> = gone.map(|(id, _)| *id).collect();
+        audit.step(&json!({ "discarded": gone }))?;
+        discarded += gone.len();
+        let why_not = |(id, result): (&&str, Result<(), String>)| {
+            Some(Failed { message_id: (*id).to_owned(), why: result.err()? })
+        };
+        failed.extend(batch.iter().zip(results).filter_map(why_not));
+        bar.inc(batch.len() as u64);
+    }
+    bar.finish_and_clear();
+    let left = ids.len() - discarded - failed.len();
+    audit.end(&json!({ "discarded": discarded, "failed": failed, "left": left }))?;
+    print(&format!("{discarded} letters discarded; they are in {}.\n", archive.display()));
+    print_failed(&failed);
+    if left > 0 {
+        note(&format!("{left} are left: run the same command again"));
+    }
+    let is_done = failed.is_empty() && left == 0 && selection.out_of_sight == 0;
+    Ok(if is_done { Ending::Done } else { Ending::Unfinished })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::letter::tests::{NOTE, letter};
+
+    fn lines(path: &Path) -> Vec<Line> {
+        let text = std::fs::read_to_string(path).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    #[test]
+    fn an_archive_holds_each_letter_once_byte_for_byte_and_goes_on_after_a_cut() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("archive.ndjson");
+        let body = "{\"description\":\"O'Brien \\u0041 \u{1f600}\r\n\"}";
+        let first = letter("a", body, &[("deadLetter", NOTE)], false);
+        let second = letter("b", "no json", &[], true);
+        assert_eq!(Archive::open(&path).unwrap().add(std::slice::from_ref(&first)).unwrap(), 1);
+        let mut file = OpenOptions::new().append(true).open(&path).unwrap();
+        file.write_all(b"{\"messageId\":\"b\",\"bo").unwrap();
+        let both = [first, second];
+        assert_eq!(Archive::open(&path).unwrap().add(&both).unwrap(), 1);
+        assert_eq!(Archive::open(&path).unwrap().add(&both).unwrap(), 0);
+        let lines = lines(&path);
+        let ids: Vec<&str> = lines.iter().map(|line| line.message_id.as_str()).collect();
+        assert_eq!(ids, ["a", "b"]);
+        assert_eq!(lines[0].body, body);
+        assert_eq!(lines[0].attributes["deadLetter"], json!({ "type": "String", "text": NOTE }));
+        use std::os::unix::fs::PermissionsExt;
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_file_that_is_no_archive_is_left_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("thesis.txt");
+        std::fs::write(&path, "Chapter 1\n").unwrap();
+        assert!(matches!(Archive::open(&path), Err(Error::Configuration(_))));
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "Chapter 1\n");
+    }
+
+    #[test]
+    fn an_archive_has_one_writer() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("archive.ndjson");
+        let _open = Archive::open(&path).unwrap();
+        assert!(matches!(Archive::open(&path), Err(Error::Configuration(_))));
+    }
+}

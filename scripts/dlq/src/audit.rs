@@ -1,0 +1,76 @@
+//! The record of what operators did: one JSON line before an action, one for each step of it, one
+//! after it. Lines are only ever appended. They hold ids and counts, never a body or a user.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use schema::timestamp::rfc3339;
+use serde_json::{Value, json};
+
+use crate::now_ms;
+use crate::queue::Error;
+
+/// The record of one action.
+#[derive(Debug)]
+pub struct Audit {
+    path: PathBuf,
+    file: Mutex<File>,
+    run: String,
+    action: &'static str,
+}
+
+impl Audit {
+    /// Records what is about to be done, durably: `about` says who, to which queue, with which filter,
+    /// to which messages.
+    ///
+    /// # Errors
+    /// The record cannot be written; then nothing may be done.
+    pub fn begin(path: &Path, action: &'static str, about: &Value) -> Result<Audit, Error> {
+        let failed = |error| Error::file("write the audit log", path, error);
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent).map_err(failed)?;
+        }
+        let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path);
+        let file = Mutex::new(file.map_err(failed)?);
+        let run = uuid::Uuid::new_v4().to_string();
+        let audit = Audit { path: path.to_owned(), file, run, action };
+        audit.line("intent", about, true)?;
+        Ok(audit)
+    }
+
+    /// Records a step. It outlives this process, though not a power cut: the intent does.
+    ///
+    /// # Errors
+    /// The record cannot be written.
+    pub fn step(&self, about: &Value) -> Result<(), Error> {
+        self.line("step", about, false)
+    }
+
+    /// Records what came of it, durably.
+    ///
+    /// # Errors
+    /// The record cannot be written.
+    pub fn end(&self, about: &Value) -> Result<(), Error> {
+        self.line("result", about, true)
+    }
+
+    fn line(&self, phase: &str, about: &Value, durable: bool) -> Result<(), Error> {
+        let mut line = json!({
+            "at": rfc3339(now_ms()),
+            "run": self.run,
+            "action": self.action,
+            "phase": phase,
+        });
+        if let (Some(line), Some(about)) = (line.as_object_mut(), about.as_object()) {
+            line.extend(about.clone());
+        }
+        let mut file = self.file.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        // In one piece: two operators may append to one file.
+        file.write_all(format!("{line}\n").as_bytes())
+            .and_then(|()| if durable { file.sync_data() } else { Ok(()) })
+            .map_err(|error| Error::file("write the audit log", &self.path, error))
+    }
+}

@@ -1,0 +1,116 @@
+//! Which letters a command is about. Pure.
+
+use std::time::Duration;
+
+use clap::Args;
+use serde::Serialize;
+
+use crate::letter::Letter;
+
+/// Without any of these, all messages. With several, those to which all apply.
+#[derive(Debug, Clone, Default, Args, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Filter {
+    /// Only those that died of this, as `dlq summary` names it (several: separated by commas).
+    #[arg(long, value_name = "REASON", value_delimiter = ',')]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub reason: Vec<String>,
+
+    /// Only those of this paymentId.
+    #[arg(long, value_name = "UUID")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub payment: Option<String>,
+
+    /// Only those of this user: the verified one, or without one the one that the body names.
+    #[arg(long, value_name = "UUID")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+
+    /// Only those that have been here longer: 30m, 2h, 3d.
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub older_than: Option<Duration>,
+
+    /// Only those that have been here for less time.
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub newer_than: Option<Duration>,
+
+    /// Only those that this version of the function gave up.
+    #[arg(long, value_name = "VERSION")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+
+    /// Only so many, the oldest first.
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+}
+
+impl Filter {
+    /// Divides letters into those that it selects, the oldest first, and the others.
+    #[must_use]
+    pub fn divide(&self, letters: Vec<Letter>, now_ms: i64) -> (Vec<Letter>, Vec<Letter>) {
+        let (mut selected, mut others): (Vec<_>, Vec<_>) =
+            letters.into_iter().partition(|letter| self.selects(letter, now_ms));
+        selected.sort_by(|one, other| {
+            (one.sent_at_ms, &one.message_id).cmp(&(other.sent_at_ms, &other.message_id))
+        });
+        let limit = self.limit.and_then(|limit| usize::try_from(limit).ok());
+        if let Some(limit) = limit.filter(|limit| *limit < selected.len()) {
+            others.extend(selected.drain(limit..));
+        }
+        (selected, others)
+    }
+
+    fn selects(&self, letter: &Letter, now_ms: i64) -> bool {
+        let age_ms = u64::try_from(now_ms - letter.sent_at_ms).unwrap_or_default();
+        let age = Duration::from_millis(age_ms);
+        let is = |wanted: &Option<String>, found: Option<&str>| {
+            wanted.as_deref().is_none_or(|wanted| found == Some(wanted))
+        };
+        (self.reason.is_empty() || self.reason.iter().any(|reason| reason == letter.reason()))
+            && is(&self.payment, letter.payment_id())
+            && is(&self.user, letter.user())
+            && is(&self.version, Some(letter.version()))
+            && self.older_than.is_none_or(|bound| age > bound)
+            && self.newer_than.is_none_or(|bound| age < bound)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::letter::tests::{NOTE, letter};
+
+    #[test]
+    fn all_conditions_apply_and_the_oldest_come_first() {
+        let body = r#"{"paymentId":"p","userId":"u"}"#;
+        let mut throttled = letter("a", body, &[("deadLetter", NOTE)], false);
+        throttled.sent_at_ms = 1_000;
+        let mut moved = letter("b", "", &[("sub", "v")], true);
+        moved.sent_at_ms = 500;
+        let check = |filter: Filter, expected: &[&str]| {
+            let letters = vec![throttled.clone(), moved.clone()];
+            let (selected, others) = filter.divide(letters, 61_000);
+            let ids: Vec<&str> = selected.iter().map(|letter| letter.message_id.as_str()).collect();
+            assert_eq!(ids, expected, "{filter:?}");
+            assert_eq!(others.len(), 2 - expected.len());
+        };
+        let all = Filter::default;
+        let some = |text: &str| Some(text.to_owned());
+        let reasons = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        let seconds = |number| Some(Duration::from_millis(number));
+        check(all(), &["b", "a"]);
+        check(Filter { limit: Some(1), ..all() }, &["b"]);
+        check(Filter { reason: reasons(&["throttled"]), ..all() }, &["a"]);
+        check(Filter { reason: reasons(&["unknown", "throttled"]), ..all() }, &["b", "a"]);
+        check(Filter { payment: some("p"), ..all() }, &["a"]);
+        check(Filter { user: some("u"), ..all() }, &["a"]);
+        check(Filter { user: some("v"), ..all() }, &["b"]);
+        check(Filter { version: some("7"), ..all() }, &["a"]);
+        check(Filter { older_than: seconds(60_000), ..all() }, &["b"]);
+        check(Filter { newer_than: seconds(60_001), ..all() }, &["a"]);
+        check(Filter { user: some("u"), reason: reasons(&["unknown"]), ..all() }, &[]);
+    }
+}

@@ -1,0 +1,293 @@
+//! A dead letter, read: what it says of its death, and what it becomes when it is sent back. Pure.
+
+use std::collections::HashMap;
+
+use aws_sdk_sqs::types::{Message, MessageAttributeValue, MessageSystemAttributeName};
+use md5::{Digest, Md5};
+use schema::envelope::{DeadLetter, DeadReason, Envelope, attribute};
+use schema::json::{Json, Object};
+use schema::timestamp::rfc3339;
+use serde_json::{Map, Value, json};
+
+/// Attributes that SQS allows on a message.
+const ATTRIBUTES_MAX: usize = 10;
+
+/// What the note of a message says that the queue moved itself.
+const MOVED: &str = "moved by the queue after its last permitted receive";
+
+/// A message of the dead-letter queue. Its `Debug` form leaves out the body.
+#[derive(Clone)]
+pub struct Letter {
+    /// The queue's id.
+    pub message_id: String,
+    /// The body, byte for byte.
+    pub body: String,
+    /// The message attributes, to be sent on as they are.
+    pub attributes: HashMap<String, MessageAttributeValue>,
+    /// The X-Ray trace, to be sent on as it is.
+    pub trace_header: Option<String>,
+    /// When the queue's clock for this message started, in milliseconds since 1970: when it died, or,
+    /// where the queue moved it itself, when it was accepted. Its retention ends by this clock.
+    pub sent_at_ms: i64,
+    /// How often the queue has delivered it to anybody, looks at it included.
+    pub receives: u32,
+    /// Whether the queue moved it here itself: then nobody wrote down why it died.
+    pub moved_by_queue: bool,
+    /// The attributes, read.
+    pub envelope: Envelope,
+    /// The attribute `deadLetter` with whatever it holds: a newer function may write more than we know.
+    note: Map<String, Value>,
+    /// The body's properties, where it is one JSON object.
+    properties: Object,
+}
+
+impl Letter {
+    /// Reads a message; `None` when it lacks what every received message has.
+    #[must_use]
+    pub fn read(message: Message) -> Option<Letter> {
+        use MessageSystemAttributeName as System;
+        let system = message.attributes.unwrap_or_default();
+        let number = |name: &System| system.get(name).and_then(|text| text.parse::<i64>().ok());
+        let attributes = message.message_attributes.unwrap_or_default();
+        let texts = attributes
+            .iter()
+            .filter_map(|(name, value)| Some((name.as_str(), value.string_value()?)));
+        let envelope = Envelope::read(texts);
+        let note = attributes.get(attribute::DEAD_LETTER).and_then(|note| note.string_value());
+        let note = note.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+        let body = message.body.unwrap_or_default();
+        Some(Letter {
+            message_id: message.message_id?,
+            trace_header: system.get(&System::AwsTraceHeader).cloned(),
+            sent_at_ms: number(&System::SentTimestamp).unwrap_or_default(),
+            receives: number(&System::ApproximateReceiveCount)
+                .and_then(|count| u32::try_from(count).ok())
+                .unwrap_or_default(),
+            moved_by_queue: system.contains_key(&System::DeadLetterQueueSourceArn),
+            properties: schema::json::parse_object(&body).unwrap_or_default(),
+            body,
+            attributes,
+            envelope,
+            note,
+        })
+    }
+
+    /// Why it died: the function's word for it, or `unknown` where the queue moved it itself. What an
+    /// earlier death left on such a message is not the reason of this one.
+    #[must_use]
+    pub fn reason(&self) -> &str {
+        self.noted("reason").unwrap_or(DeadReason::Unknown.name())
+    }
+
+    /// What failed, in words.
+    #[must_use]
+    pub fn detail(&self) -> &str {
+        self.noted("detail").unwrap_or(MOVED)
+    }
+
+    /// Version of the function that gave up; `-` where that is unknown.
+    #[must_use]
+    pub fn version(&self) -> &str {
+        self.noted("functionVersion").unwrap_or("-")
+    }
+
+    /// Deliveries before its death, where they are known: the queue's own count goes on with every look.
+    #[must_use]
+    pub fn receives_before_death(&self) -> Option<u64> {
+        self.note.get("receiveCount").filter(|_| !self.moved_by_queue)?.as_u64()
+    }
+
+    /// How often an operator has sent it back.
+    #[must_use]
+    pub fn redrives(&self) -> u64 {
+        self.note.get("redriveCount").and_then(Value::as_u64).unwrap_or_default()
+    }
+
+    /// Id of the message as the client was told.
+    #[must_use]
+    pub fn original_message_id(&self) -> &str {
+        let noted = self.note.get("originalMessageId").and_then(Value::as_str);
+        noted.unwrap_or(&self.message_id)
+    }
+
+    /// Id of the request; of the original message, where it came without. Logs and tables name it.
+    #[must_use]
+    pub fn request_id(&self) -> &str {
+        self.envelope.request_id.as_deref().unwrap_or(self.original_message_id())
+    }
+
+    /// The paymentId, as far as the body can be read.
+    #[must_use]
+    pub fn payment_id(&self) -> Option<&str> {
+        self.text("paymentId")
+    }
+
+    /// The user: the verified one; without one, whoever the body names.
+    #[must_use]
+    pub fn user(&self) -> Option<&str> {
+        self.envelope.sub.as_deref().or(self.text("userId"))
+    }
+
+    /// The body's properties; none where it is not one JSON object.
+    #[must_use]
+    pub fn properties(&self) -> &Object {
+        &self.properties
+    }
+
+    /// MD5 of the body in hexadecimal.
+    #[must_use]
+    pub fn body_md5(&self) -> String {
+        Md5::digest(&self.body).iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// Its attributes when it is sent back: as they are, but for the one that tells of its death, in
+    /// which one more re-drive is counted. It is replaced, never stacked. A message that came without
+    /// one gets one, because it carries the id that the client was told; where the message has ten
+    /// attributes already it goes as it is.
+    #[must_use]
+    pub fn redriven(&self) -> HashMap<String, MessageAttributeValue> {
+        let mut attributes = self.attributes.clone();
+        let has_room = attributes.len() < ATTRIBUTES_MAX;
+        if has_room || attributes.contains_key(attribute::DEAD_LETTER) {
+            let note = Value::Object(self.redriven_note()).to_string();
+            let value = MessageAttributeValue::builder().data_type("String").string_value(note);
+            let value = value.build().expect("the data type is given");
+            attributes.insert(attribute::DEAD_LETTER.to_owned(), value);
+        }
+        attributes
+    }
+
+    fn redriven_note(&self) -> Map<String, Value> {
+        let mut note = self.note.clone();
+        let is_readable = serde_json::from_value::<DeadLetter>(json!(note)).is_ok();
+        if self.moved_by_queue || !is_readable {
+            let unknown = DeadLetter {
+                reason: DeadReason::Unknown,
+                detail: MOVED.to_owned(),
+                original_message_id: self.original_message_id().to_owned(),
+                receive_count: self.receives,
+                function_version: "-".to_owned(),
+                at: rfc3339(self.sent_at_ms),
+                redrive_count: 0,
+            };
+            if let Ok(Value::Object(unknown)) = serde_json::to_value(unknown) {
+                note.extend(unknown);
+            }
+        }
+        note.insert("redriveCount".to_owned(), (self.redrives() + 1).into());
+        note
+    }
+
+    fn noted(&self, name: &str) -> Option<&str> {
+        self.note.get(name).filter(|_| !self.moved_by_queue)?.as_str()
+    }
+
+    fn text(&self, name: &str) -> Option<&str> {
+        match self.properties.get(name)? {
+            Json::String(text) => Some(text),
+            Json::Null | Json::Bool(_) | Json::Number(_) | Json::Array(_) | Json::Object(_) => None,
+        }
+    }
+}
+
+impl std::fmt::Debug for Letter {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Letter")
+            .field("message_id", &self.message_id)
+            .field("reason", &self.reason())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A letter as the queue would deliver it.
+    pub(crate) fn letter(id: &str, body: &str, texts: &[(&str, &str)], native: bool) -> Letter {
+        use MessageSystemAttributeName as System;
+        let mut message = Message::builder()
+            .message_id(id)
+            .body(body)
+            .attributes(System::SentTimestamp, "1790000000123")
+            .attributes(System::ApproximateReceiveCount, "7");
+        if native {
+            let source = "arn:aws:sqs:us-east-1:000000000000:submit-payment-queue";
+            message = message.attributes(System::DeadLetterQueueSourceArn, source);
+        }
+        for (name, value) in texts {
+            let value = MessageAttributeValue::builder().data_type("String").string_value(*value);
+            message = message.message_attributes(*name, value.build().unwrap());
+        }
+        Letter::read(message.build()).unwrap()
+    }
+
+    pub(crate) const NOTE: &str = r#"{"reason":"throttled","detail":"put payment: throttled","originalMessageId":"first","receiveCount":5,"functionVersion":"7","at":"2026-11-20T12:00:00.000Z","redriveCount":1}"#;
+
+    fn note_of(attributes: &HashMap<String, MessageAttributeValue>) -> Value {
+        serde_json::from_str(attributes["deadLetter"].string_value().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_redriven_letter_keeps_everything_and_counts_one_more() {
+        let newer = NOTE.replace(r#""detail""#, r#""moon":"full","detail""#);
+        let texts = [("sub", "u"), ("requestId", "r"), ("other", "x"), ("deadLetter", &newer)];
+        let letter = letter("m", "{}", &texts, false);
+        assert_eq!((letter.reason(), letter.version()), ("throttled", "7"));
+        assert_eq!((letter.receives_before_death(), letter.redrives()), (Some(5), 1));
+        let sent = letter.redriven();
+        assert_eq!(sent.len(), 4);
+        for name in ["sub", "requestId", "other"] {
+            assert_eq!(sent[name], letter.attributes[name]);
+        }
+        let mut expected: Value = serde_json::from_str(&newer).unwrap();
+        expected["redriveCount"] = json!(2);
+        assert_eq!(note_of(&sent), expected);
+    }
+
+    #[test]
+    fn what_the_queue_moved_itself_died_of_nothing_known_whatever_an_earlier_death_left() {
+        for (texts, first, redrives) in
+            [(&[][..], "m", 1), (&[("deadLetter", NOTE)][..], "first", 2)]
+        {
+            let letter = letter("m", "{}", texts, true);
+            assert_eq!((letter.reason(), letter.version()), ("unknown", "-"));
+            assert_eq!((letter.receives_before_death(), letter.request_id()), (None, first));
+            let note: DeadLetter = serde_json::from_value(note_of(&letter.redriven())).unwrap();
+            assert_eq!((note.reason, note.receive_count), (DeadReason::Unknown, 7));
+            assert_eq!(note.original_message_id, first);
+            assert_eq!(note.redrive_count, redrives);
+        }
+    }
+
+    #[test]
+    fn the_function_can_read_every_note_that_is_sent() {
+        for note in ["", "{", "[]", "{}", r#"{"reason":7}"#, r#"{"redriveCount":-1}"#, NOTE] {
+            let letter = letter("m", "{}", &[("deadLetter", note)], false);
+            let sent = letter.redriven();
+            let read = Envelope::read([("deadLetter", sent["deadLetter"].string_value().unwrap())]);
+            assert!(read.dead_letter.is_some(), "{note}");
+        }
+    }
+
+    #[test]
+    fn a_message_with_ten_attributes_goes_as_it_is() {
+        let names: Vec<String> = (0..10).map(|number| format!("a{number}")).collect();
+        let mut texts: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "x")).collect();
+        let full = letter("m", "{}", &texts, true);
+        assert_eq!(full.redriven(), full.attributes);
+        texts[9] = ("deadLetter", NOTE);
+        assert_eq!(letter("m", "{}", &texts, false).redriven().len(), 10);
+    }
+
+    #[test]
+    fn the_user_is_the_verified_one_and_its_debug_form_says_nothing() {
+        let body = r#"{"paymentId":"p","userId":"claimed","description":"secret"}"#;
+        let verified = letter("m", body, &[("sub", "verified")], false);
+        assert_eq!((verified.user(), verified.payment_id()), (Some("verified"), Some("p")));
+        assert_eq!(letter("m", body, &[], false).user(), Some("claimed"));
+        assert_eq!(letter("m", "no json", &[], false).payment_id(), None);
+        assert!(!format!("{verified:?}").contains("secret"));
+    }
+}

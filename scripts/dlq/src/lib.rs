@@ -1,0 +1,132 @@
+//! The dead-letter workbench, `cargo dlq`: what on-call opens when the alarm for dead letters goes off.
+//!
+//! - [`cli`]: commands, flags, exit codes.
+//! - [`place`]: where the queues and tables are: on this machine, or in an AWS account.
+//! - [`letter`], [`filter`]: a dead letter, read; which ones a command is about. Both pure.
+//! - [`hold`]: looking without consuming.
+//! - [`look`]: `summary`, `list`, `show`.
+//! - [`redrive`], [`native`]: sending letters back; by the queue's own move task.
+//! - [`follow`]: what became of those that were sent back.
+//! - [`archive`]: letters in a file, byte for byte; `export` and `discard`.
+//! - [`audit`]: the record of what operators did.
+//! - [`queue`]: calls of the queue and the errors that they end in.
+//!
+//! Nothing here edits a body, deletes a message that is not durable elsewhere first (in the main queue,
+//! or in an archive), changes anything before it is on record, or prints what a payment says unless told
+//! to reveal it.
+
+pub mod archive;
+pub mod audit;
+pub mod cli;
+pub mod filter;
+pub mod follow;
+pub mod hold;
+pub mod letter;
+pub mod look;
+pub mod native;
+pub mod place;
+pub mod queue;
+pub mod redrive;
+mod terminal;
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+pub use cli::main;
+
+use crate::filter::Filter;
+use crate::hold::{Holder, Interrupt, Scan, Wish};
+use crate::letter::Letter;
+use crate::place::Place;
+use crate::queue::Error;
+use crate::terminal::{counting, note, span};
+
+/// How a command that could do its work ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// Everything is done.
+    Done,
+    /// Something is left to do; what, has been said.
+    Unfinished,
+}
+
+impl Ending {
+    /// How a command ends that had begun to change something when an error came.
+    pub(crate) fn after_changes(result: Result<Ending, Error>) -> Ending {
+        result.unwrap_or_else(|error| {
+            note(&format!("error: {error}"));
+            Ending::Unfinished
+        })
+    }
+}
+
+/// Where a command works, and how.
+#[derive(Debug)]
+pub struct Desk {
+    /// The queues and the tables.
+    pub place: Place,
+    /// How long messages stay out of sight if this process is killed.
+    pub hold: Duration,
+    /// Set by Ctrl-C.
+    pub interrupt: Interrupt,
+}
+
+/// The letters that a command is about, held, the oldest first. The others are released already.
+pub(crate) struct Selection {
+    pub(crate) letters: Vec<Letter>,
+    pub(crate) others: usize,
+    pub(crate) out_of_sight: u64,
+}
+
+impl Desk {
+    /// A holder of dead letters that holds nothing yet.
+    pub(crate) fn holder(&self) -> Holder {
+        let url = self.place.dead_letter_queue_url.clone();
+        Holder::new(self.place.sqs.clone(), url, self.hold)
+    }
+
+    /// Looks at every dead letter, and says what it did not see.
+    pub(crate) async fn scan(&self, holder: &Holder, wish: Wish<'_>) -> Result<Scan, Error> {
+        let spinner = counting("looking at dead letters:");
+        let seen = |count| spinner.set_position(u64::try_from(count).unwrap_or(u64::MAX));
+        let scan = holder.scan(wish, &self.interrupt, seen).await;
+        spinner.finish_and_clear();
+        if scan.is_err() {
+            holder.release_all().await;
+        }
+        let scan = scan?;
+        if scan.out_of_sight > 0 {
+            note(&format!(
+                "note: about {} more are out of sight: somebody looks at them, or was killed while \
+                 doing so; they show again within {}",
+                scan.out_of_sight,
+                span(self.hold)
+            ));
+        }
+        if scan.is_full {
+            let held = hold::HELD_MAX;
+            note(&format!(
+                "note: stopped at {held} messages, of which no more can be held at once"
+            ));
+        }
+        Ok(scan)
+    }
+
+    /// Holds the letters that a changing command is about. It waits for those that a killed run still
+    /// holds, so that a second run finishes the job.
+    pub(crate) async fn select(
+        &self,
+        holder: &Holder,
+        filter: &Filter,
+    ) -> Result<Selection, Error> {
+        let scan = self.scan(holder, Wish { until: None, patient: true }).await?;
+        let (letters, others) = filter.divide(scan.letters, now_ms());
+        holder.release(others.iter().map(|letter| letter.message_id.as_str())).await;
+        Ok(Selection { letters, others: others.len(), out_of_sight: scan.out_of_sight })
+    }
+}
+
+/// Milliseconds since 1970-01-01 UTC.
+pub(crate) fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}

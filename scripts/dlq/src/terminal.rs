@@ -1,0 +1,139 @@
+//! What people see: tables, bars, durations; colour only on a terminal.
+
+use std::io::{IsTerminal, Write};
+use std::time::Duration;
+
+use comfy_table::Table;
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// Cells of the longest bar.
+const BAR_MAX: u64 = 30;
+
+/// Prints to standard output. Whoever reads it may have seen enough: a closed pipe is no error.
+pub(crate) fn print(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+/// Tells the operator something that is not the answer.
+pub(crate) fn note(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// A table without borders, its head in bold where there is colour.
+pub(crate) fn table(head: &[&str], rows: Vec<Vec<String>>) -> String {
+    let mut table = Table::new();
+    table.load_preset(comfy_table::presets::NOTHING);
+    table.set_header(head.to_vec());
+    table.add_rows(rows);
+    let lines =
+        table.lines().map(|line| line.strip_prefix(" ").unwrap_or(&line).trim_end().to_owned());
+    let mut text = String::new();
+    for (index, line) in lines.enumerate() {
+        let line = if index == 0 { bold(&line) } else { coloured_bars(&line) };
+        text.push_str(&line);
+        text.push('\n');
+    }
+    text
+}
+
+/// A bar as long as a share of the largest.
+pub(crate) fn bar(count: u64, largest: u64) -> String {
+    let cells = (count * BAR_MAX).div_ceil(largest.max(1));
+    "█".repeat(usize::try_from(cells.min(BAR_MAX)).unwrap_or_default())
+}
+
+/// The two largest units of a duration: `3d 4h`, `12m 5s`.
+pub(crate) fn span(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let units = [(24 * 60 * 60, "d"), (60 * 60, "h"), (60, "m"), (1, "s")];
+    let mut left = seconds;
+    let mut parts = Vec::new();
+    for (length, unit) in units {
+        if left >= length || (unit == "s" && parts.is_empty()) {
+            parts.push(format!("{}{unit}", left / length));
+        } else if !parts.is_empty() {
+            break;
+        }
+        left %= length;
+        if parts.len() == 2 {
+            break;
+        }
+    }
+    parts.join(" ")
+}
+
+/// Beginnings of long ids are enough to tell them apart.
+pub(crate) fn masked(text: &str) -> String {
+    let short: String = text.chars().take(8).collect();
+    if short.len() < text.len() { format!("{short}…") } else { "…".to_owned() }
+}
+
+/// A bar on standard error with rate and remaining time; hidden where that is no terminal.
+pub(crate) fn progress(what: &'static str, count: u64) -> ProgressBar {
+    let template = "{prefix} {wide_bar} {pos}/{len} · {per_sec} · {eta} left";
+    let style = ProgressStyle::with_template(template).unwrap_or(ProgressStyle::default_bar());
+    ProgressBar::new(count).with_style(style).with_prefix(what)
+}
+
+/// A line on standard error that counts; hidden where that is no terminal.
+pub(crate) fn counting(what: &'static str) -> ProgressBar {
+    let style = ProgressStyle::with_template("{spinner} {prefix} {pos} {msg}");
+    ProgressBar::no_length()
+        .with_style(style.unwrap_or(ProgressStyle::default_spinner()))
+        .with_prefix(what)
+}
+
+/// Whether standard output takes colour (see no-color.org).
+fn has_colour() -> bool {
+    let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    !refused && std::io::stdout().is_terminal()
+}
+
+fn bold(text: &str) -> String {
+    if has_colour() { format!("\u{1b}[1m{text}\u{1b}[0m") } else { text.to_owned() }
+}
+
+fn coloured_bars(line: &str) -> String {
+    match (has_colour(), line.find('█'), line.rfind('█')) {
+        (true, Some(from), Some(to)) => {
+            let to = to + '█'.len_utf8();
+            let (before, bar, after) = (&line[..from], &line[from..to], &line[to..]);
+            format!("{before}\u{1b}[36m{bar}\u{1b}[0m{after}")
+        }
+        (true | false, _, _) => line.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_their_two_largest_units() {
+        for (seconds, text) in [
+            (0, "0s"),
+            (59, "59s"),
+            (61, "1m 1s"),
+            (3_600, "1h"),
+            (3_605, "1h"),
+            (90_061, "1d 1h"),
+            (14 * 86_400, "14d"),
+        ] {
+            assert_eq!(span(Duration::from_secs(seconds)), text);
+        }
+    }
+
+    #[test]
+    fn a_bar_is_as_long_as_its_share_and_never_empty_for_something() {
+        for (count, largest, cells) in [(0, 0, 0), (1, 1_000, 1), (500, 1_000, 15), (7, 7, 30)] {
+            assert_eq!(bar(count, largest).chars().count(), cells);
+        }
+    }
+
+    #[test]
+    fn a_masked_id_shows_its_beginning_and_a_short_one_nothing() {
+        assert_eq!(masked("5f2c8d34-1b7e"), "5f2c8d34…");
+        assert_eq!(masked("short"), "…");
+    }
+}
