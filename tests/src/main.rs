@@ -5,6 +5,7 @@
 //! - [`stories::submission`]: what a client sees.
 //! - [`stories::failure`]: what an operator sees.
 //! - [`stories::network`]: what survives a bad network.
+//! - [`stories::workbench`]: what an operator does about it, with `cargo dlq`.
 //! - [`stories::restart`]: what survives when processes are killed.
 //! - [`stories::command`]: what `cargo local` promises to whoever starts it.
 //!
@@ -26,11 +27,15 @@ use libtest_mimic::{Arguments, Trial};
 /// The role in which this binary is the pipeline: the first argument.
 const PIPELINE: &str = bench::pipeline::ROLE;
 
+/// The role in which this binary is the dead-letter workbench.
+const WORKBENCH: &str = "as-dlq";
+
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os();
     let program = arguments.next().unwrap();
     match std::env::args().nth(1).as_deref() {
         Some(PIPELINE) => local::main(std::iter::once(program).chain(arguments.skip(1))),
+        Some(WORKBENCH) => dlq::main(std::iter::once(program).chain(arguments.skip(1))),
         // The pipeline starts its functions as this binary, too.
         Some("function") => local::main(std::iter::once(program).chain(arguments)),
         _ => libtest_mimic::run(&Arguments::from_args(), stories::all()).exit_code(),

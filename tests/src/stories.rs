@@ -5,6 +5,7 @@ mod failure;
 mod network;
 mod restart;
 mod submission;
+mod workbench;
 
 use std::collections::HashSet;
 
@@ -80,6 +81,6 @@ fn request_id(letter: &Message) -> Option<&str> {
 
 /// Every story.
 pub(crate) fn all() -> Vec<Trial> {
-    let rooms = [submission::all(), failure::all(), network::all(), restart::all(), command::all()];
+    let rooms = [submission::all(), failure::all(), network::all(), restart::all(), command::all(), workbench::all()];
     rooms.into_iter().flatten().collect()
 }

@@ -1,0 +1,457 @@
+//! What an operator does about dead letters, with the real `dlq` as a process.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::process::{Output, Stdio};
+
+use aws_sdk_sqs::types::{MessageAttributeValue, QueueAttributeName, SendMessageBatchRequestEntry};
+use libtest_mimic::Trial;
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use tokio::process::{Child, Command};
+use uuid::Uuid;
+
+use super::trials;
+use crate::stack::{Stack, text, until};
+
+pub(crate) fn all() -> Vec<Trial> {
+    trials![
+        letters_of_one_reason_go_back_and_those_of_others_stay,
+        a_redrive_killed_twice_loses_nothing_and_stores_nothing_twice,
+        an_interrupted_redrive_releases_what_it_held,
+        a_letter_sent_back_is_followed_to_its_outcome,
+        what_the_queue_moved_itself_has_no_reason_and_goes_back_as_well,
+        a_letter_is_shown_with_its_payments_standing_and_masked_until_revealed,
+        an_export_is_complete_and_goes_on_where_it_ended,
+        nothing_is_discarded_that_is_not_in_an_archive,
+        the_queues_own_task_moves_everything_but_filters_nothing,
+        a_workbench_without_a_pipeline_says_what_to_do,
+    ]
+}
+
+/// What the workbench answered.
+struct Told {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+impl Told {
+    fn of(output: Output) -> Told {
+        Told {
+            code: output.status.code().unwrap(),
+            out: String::from_utf8(output.stdout).unwrap(),
+            err: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
+    /// The answer of a command that must have ended so.
+    #[track_caller]
+    fn ended(self, code: i32) -> Told {
+        assert_eq!(self.code, code, "{}{}", self.out, self.err);
+        self
+    }
+
+    /// The JSON objects, one a line.
+    fn lines(&self) -> Vec<Value> {
+        self.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+}
+
+fn workbench(arguments: &[&str]) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.arg(crate::WORKBENCH).args(arguments).stdin(Stdio::null()).kill_on_drop(true);
+    command
+}
+
+/// A payment of the demo user that died of this reason.
+struct Dead {
+    body: String,
+    attributes: Vec<(&'static str, String)>,
+}
+
+impl Dead {
+    fn of(stack: &Stack, reason: &str) -> Dead {
+        let payment = stack.payment();
+        let note = json!({
+            "reason": reason,
+            "detail": "put payment",
+            "originalMessageId": Uuid::new_v4().to_string(),
+            "receiveCount": 5,
+            "functionVersion": "7",
+            "at": "2026-11-20T12:00:00.000Z",
+            "redriveCount": 0,
+        });
+        let attributes = vec![
+            ("sub", stack.at("userId").to_owned()),
+            ("requestId", Uuid::new_v4().to_string()),
+            ("acceptedAt", "1790000000123".to_owned()),
+            ("schemaVersion", "1".to_owned()),
+            ("deadLetter", note.to_string()),
+        ];
+        Dead { body: payment.to_string(), attributes }
+    }
+
+    fn without(mut self, name: &str) -> Dead {
+        self.attributes.retain(|(known, _)| *known != name);
+        self
+    }
+
+    fn with_body(mut self, body: &Value) -> Dead {
+        self.body = body.to_string();
+        self
+    }
+
+    fn payment(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap()
+    }
+}
+
+impl Stack {
+    /// Runs the workbench on this pipeline.
+    async fn dlq(&self, arguments: &[&str]) -> Told {
+        Told::of(self.at_the_workbench(arguments).output().await.unwrap())
+    }
+
+    /// Starts the workbench on this pipeline.
+    fn start_dlq(&self, arguments: &[&str]) -> Child {
+        let mut command = self.at_the_workbench(arguments);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
+    fn at_the_workbench(&self, arguments: &[&str]) -> Command {
+        let mut command = workbench(arguments);
+        command.arg("--local").arg("--data-dir").arg(self.data_dir());
+        command
+    }
+
+    /// Puts messages straight among the dead letters; returns their ids.
+    async fn bury(&self, letters: &[Dead]) -> Vec<String> {
+        let mut ids = Vec::new();
+        for batch in letters.chunks(10) {
+            let entry = |(index, letter): (usize, &Dead)| {
+                let mut entry = SendMessageBatchRequestEntry::builder()
+                    .id(index.to_string())
+                    .message_body(&letter.body);
+                for (name, value) in &letter.attributes {
+                    let value =
+                        MessageAttributeValue::builder().data_type("String").string_value(value);
+                    entry = entry.message_attributes(*name, value.build().unwrap());
+                }
+                entry.build().unwrap()
+            };
+            let entries = batch.iter().enumerate().map(entry).collect();
+            let send = self.sqs.send_message_batch().queue_url(self.at("deadLetterQueueUrl"));
+            let mut sent = send.set_entries(Some(entries)).send().await.unwrap().successful;
+            assert_eq!(sent.len(), batch.len());
+            sent.sort_by_key(|entry| entry.id.parse::<usize>().unwrap());
+            ids.extend(sent.into_iter().map(|entry| entry.message_id));
+        }
+        ids
+    }
+
+    /// How many dead letters are to be seen.
+    async fn dead_visible(&self) -> usize {
+        let visible = QueueAttributeName::ApproximateNumberOfMessages;
+        self.count_of("deadLetterQueueUrl", visible).await
+    }
+
+    /// The ids of all dead letters, as the workbench lists them.
+    async fn listed(&self, filters: &[&str]) -> BTreeSet<String> {
+        let told = self.dlq(&[&["list", "--json"], filters].concat()).await.ended(0);
+        let id = |line: Value| line["messageId"].as_str().unwrap().to_owned();
+        told.lines().into_iter().map(id).collect()
+    }
+
+    fn audit_lines(&self) -> Vec<Value> {
+        let text = std::fs::read_to_string(self.data_dir().join("dlq-audit.ndjson"));
+        text.unwrap_or_default().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.data_dir().join("..").join(name)
+    }
+}
+
+async fn letters_of_one_reason_go_back_and_those_of_others_stay() {
+    let stack = Stack::start().await;
+    let (mut letters, mut ids) = (Vec::new(), BTreeMap::new());
+    for reason in ["throttled", "table_not_found", "unavailable"] {
+        let some: Vec<Dead> = (0..300).map(|_| Dead::of(&stack, reason)).collect();
+        ids.insert(reason, stack.bury(&some).await.into_iter().collect::<BTreeSet<_>>());
+        letters.extend(some.into_iter().filter(|_| reason == "table_not_found"));
+    }
+    let summary = stack.dlq(&["summary", "--json"]).await.ended(0).lines().remove(0);
+    let reasons = summary["reasons"].as_array().unwrap();
+    assert_eq!(reasons.len(), 3, "{summary}");
+    for reason in reasons {
+        assert_eq!((&reason["count"], &reason["versions"]["7"]), (&json!(300), &json!(300)));
+        assert!(reason["expiresInSeconds"].as_u64().unwrap() > 13 * 24 * 60 * 60, "{reason}");
+    }
+    assert_eq!(stack.dead_visible().await, 900, "a look releases what it held");
+    let table = stack.dlq(&["summary"]).await.ended(0).out;
+    assert!(table.contains('█') && !table.contains('\u{1b}'), "{table}");
+    assert_eq!(stack.listed(&["--reason", "throttled"]).await, ids["throttled"]);
+    assert_eq!(stack.listed(&["--limit", "7"]).await.len(), 7);
+
+    let filter = ["redrive", "--reason", "table_not_found"];
+    let dry = stack.dlq(&filter).await.ended(0).out;
+    assert!(dry.contains("Would send 300 messages") && dry.contains("--yes"), "{dry}");
+    assert_eq!((stack.dead_visible().await, stack.stored_count().await), (900, 0));
+    assert!(stack.audit_lines().is_empty());
+
+    let done = stack.dlq(&[&filter[..], &["--yes"]].concat()).await.ended(0).out;
+    assert!(done.contains("300 = stored 300 + duplicates 0 + refused 0 + back"), "{done}");
+    for letter in &letters {
+        let item = stack.item(&letter.payment()).await.unwrap();
+        assert_eq!(text(&item, "_requestId"), letter.attributes[1].1);
+        assert!(letter.attributes[4].1.contains(text(&item, "_messageId")), "the first id");
+    }
+    assert_eq!(stack.stored_count().await, 300);
+    let others: BTreeSet<String> = &ids["throttled"] | &ids["unavailable"];
+    assert_eq!(stack.listed(&[]).await, others, "no letter of another reason was touched");
+    let audit = stack.audit_lines();
+    let (intent, result) = (&audit[0], audit.last().unwrap());
+    let named: BTreeSet<String> = serde_json::from_value(intent["messageIds"].clone()).unwrap();
+    assert_eq!((&intent["phase"], named), (&json!("intent"), ids["table_not_found"].clone()));
+    assert_eq!(intent["filter"], json!({ "reason": ["table_not_found"] }));
+    assert_eq!((&result["phase"], &result["sent"]), (&json!("result"), &json!(300)));
+    assert_eq!(result["run"], intent["run"]);
+}
+
+async fn a_redrive_killed_twice_loses_nothing_and_stores_nothing_twice() {
+    let stack = Stack::start().await;
+    let letters: Vec<Dead> = (0..1_000).map(|_| Dead::of(&stack, "throttled")).collect();
+    stack.bury(&letters).await;
+    let slowly = ["redrive", "--yes", "--no-follow", "--hold", "2", "--rate", "200"];
+    for kill in 1..=2 {
+        let mut running = stack.start_dlq(&slowly);
+        until("some more are sent", || async {
+            let steps = stack.audit_lines();
+            (steps.iter().filter(|line| line["phase"] == "step").count() >= kill * 20).then_some(())
+        })
+        .await;
+        assert!(running.try_wait().unwrap().is_none(), "it is killed in the middle");
+        running.kill().await.unwrap();
+    }
+    let done = stack.dlq(&["redrive", "--yes"]).await.ended(0).out;
+    assert!(done.contains("unknown yet 0"), "{done}");
+    stack.drained().await;
+    for letter in &letters {
+        let item = stack.item(&letter.payment()).await.expect("nothing is lost");
+        assert_eq!(text(&item, "_requestId"), letter.attributes[1].1);
+    }
+    assert_eq!(stack.stored_count().await, 1_000, "nothing is stored twice");
+    assert!(stack.listed(&[]).await.is_empty());
+    assert!(stack.records().await.is_empty());
+    let intents = stack.audit_lines().iter().filter(|line| line["phase"] == "intent").count();
+    assert_eq!(intents, 3);
+}
+
+async fn an_interrupted_redrive_releases_what_it_held() {
+    let stack = Stack::start().await;
+    let letters: Vec<Dead> = (0..500).map(|_| Dead::of(&stack, "throttled")).collect();
+    stack.bury(&letters).await;
+    let running = stack.start_dlq(&["redrive", "--yes", "--rate", "100"]);
+    until("some are stored", || async { (stack.stored_count().await >= 20).then_some(()) }).await;
+    stack.signal(running.id().unwrap(), Signal::INT);
+    let told = Told::of(running.wait_with_output().await.unwrap()).ended(1);
+    assert!(told.err.contains("run the same command again"), "{}", told.err);
+    stack.drained().await;
+    let (stored, dead) = (stack.stored_count().await, stack.dead_visible().await);
+    assert_eq!(stored + dead, 500, "each is in one place, and to be seen");
+    assert!(dead > 0, "it was stopped in the middle");
+    stack.dlq(&["redrive", "--yes"]).await.ended(0);
+    assert_eq!(stack.stored_count().await, 500);
+}
+
+async fn a_letter_sent_back_is_followed_to_its_outcome() {
+    let stack = Stack::start().await;
+    let stored = Dead::of(&stack, "throttled");
+    let (known, other) = (stack.payment(), stack.payment());
+    for payment in [&known, &other] {
+        stack.submit(payment).await;
+        stack.stored(payment).await;
+    }
+    let duplicate = Dead::of(&stack, "throttled").with_body(&known);
+    let mut changed = other.clone();
+    changed["amount"] = json!("11.00");
+    let conflict = Dead::of(&stack, "throttled").with_body(&changed).without("requestId");
+    let unverified = Dead::of(&stack, "unverified").without("sub");
+    let ids = stack.bury(&[stored, duplicate, conflict, unverified]).await;
+    let told = stack.dlq(&["redrive", "--yes"]).await.ended(1);
+    let expected =
+        "4 = stored 1 + duplicates 1 + refused 1 + back in the dead-letter queue 1 + unknown yet 0";
+    assert!(told.out.contains(expected), "{}", told.out);
+    assert!(told.out.contains("refused, conflict: 1"), "{}", told.out);
+    let back = stack.dlq(&["list", "--json"]).await.ended(0).lines().remove(0);
+    assert_eq!((&back["reason"], &back["redriveCount"]), (&json!("unverified"), &json!(1)));
+    assert_ne!(back["messageId"], ids[3]);
+    assert!(told.out.contains(back["messageId"].as_str().unwrap()), "it is named");
+    // Sent back again, it counts on, and its first id stays.
+    stack.dlq(&["redrive", "--yes"]).await.ended(1);
+    let again = stack.dlq(&["list", "--json"]).await.ended(0).lines().remove(0);
+    assert_eq!(again["redriveCount"], 2);
+    assert_eq!(again["originalMessageId"], back["originalMessageId"]);
+}
+
+async fn what_the_queue_moved_itself_has_no_reason_and_goes_back_as_well() {
+    let flags = ["--max-receive-count", "1", "--visibility-timeout", "1", "--max-concurrency", "1"];
+    let stack = Stack::start_with(&flags).await;
+    let function = stack.function_processes()[0];
+    stack.signal(function, Signal::STOP);
+    let payment = stack.payment();
+    // Without a requestId: only the note keeps the id that the client was told.
+    let id = stack.send(&payment.to_string(), &[("sub", stack.at("userId"))]).await;
+    until("the queue has moved it", || async { (stack.dead_visible().await == 1).then_some(()) })
+        .await;
+    stack.signal(function, Signal::KILL);
+    let line =
+        stack.dlq(&["list", "--json", "--reason", "unknown"]).await.ended(0).lines().remove(0);
+    assert_eq!((&line["messageId"], &line["receivesBeforeDeath"]), (&json!(id), &Value::Null));
+    let table = stack.dlq(&["list"]).await.ended(0).out;
+    assert!(table.contains('≤') && table.contains("every look adds one"), "{table}");
+    let told = stack.dlq(&["redrive", "--yes", "--reason", "unknown"]).await.ended(0);
+    assert!(told.out.contains("1 = stored 1"), "{}", told.out);
+    let item = stack.stored(&payment).await;
+    assert_eq!(text(&item, "_messageId"), id, "the id that the client was told");
+    assert_eq!(text(&item, "_requestId"), id, "it stands in for the request's");
+}
+
+async fn a_letter_is_shown_with_its_payments_standing_and_masked_until_revealed() {
+    let stack = Stack::start_with(&["--max-receive-count", "1"]).await;
+    let canary = "canary4c0ffee";
+    let mut payment = stack.payment();
+    payment["description"] = json!(canary);
+    let broken = stack.break_table().await;
+    let accepted = stack.submit(&payment).await;
+    until("it is dead", || async { (stack.dead_visible().await == 1).then_some(()) }).await;
+    stack.mend(broken).await;
+    let id = stack.listed(&["--payment", payment["paymentId"].as_str().unwrap()]).await;
+    let id = id.first().unwrap().as_str();
+    let shown = stack.dlq(&["show", id]).await.ended(0).out;
+    for part in ["table_not_found", "not stored", "told: held", &accepted.request_id, "grep -F"] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    let query = shown.lines().find_map(|line| line.split_once("grep -F ")).unwrap().1;
+    let (pattern, path) = query.split_once(' ').unwrap();
+    assert!(std::fs::read_to_string(path).unwrap().contains(pattern.trim_matches('\'')));
+    let mut told = shown;
+    for looks in [&["summary"][..], &["list"], &["list", "--json"], &["show", id, "--json"]] {
+        told += &stack.dlq(looks).await.ended(0).out;
+    }
+    for secret in [canary, stack.at("userId"), "10.50"] {
+        assert!(!told.contains(secret), "{secret}: {told}");
+    }
+    assert!(stack.audit_lines().is_empty(), "a masked look is no action");
+    let revealed = stack.dlq(&["show", id, "--reveal"]).await.ended(0).out;
+    assert!(revealed.contains(&payment.to_string()), "{revealed}");
+    let audit = stack.audit_lines().remove(0);
+    assert_eq!((&audit["action"], &audit["revealed"]), (&json!("show"), &json!(true)));
+    assert_eq!(audit["messageIds"], json!([id]));
+    assert!(!audit.to_string().contains(canary));
+    let absent = stack.dlq(&["show", "nobody"]).await.ended(2);
+    assert!(absent.err.contains("dlq list"), "{}", absent.err);
+
+    stack.dlq(&["redrive", "--yes"]).await.ended(0);
+    // A copy, as a lost acknowledgement leaves one.
+    let copy = Dead::of(&stack, "throttled").with_body(&payment);
+    let id = stack.bury(&[copy]).await.remove(0);
+    let shown = stack.dlq(&["show", &id]).await.ended(0).out;
+    assert!(shown.contains("stored already, by another request"), "{shown}");
+}
+
+async fn an_export_is_complete_and_goes_on_where_it_ended() {
+    let stack = Stack::start().await;
+    let mut letters: Vec<Dead> = (0..40).map(|_| Dead::of(&stack, "throttled")).collect();
+    letters[7].body = "{\"description\":\"\u{1f600}\\u0041\r\n\", not even JSON".to_owned();
+    let ids = stack.bury(&letters).await;
+    let path = stack.file("archive.ndjson");
+    let out = path.to_str().unwrap();
+    stack.dlq(&["export", "--out", out, "--limit", "15"]).await.ended(0);
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert_eq!(text.lines().count(), 15);
+    std::fs::write(&path, &text[..text.len() - 10]).unwrap();
+    let told = stack.dlq(&["export", "--out", out]).await.ended(0).out;
+    assert!(told.starts_with("26 letters written"), "{told}");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let mut archived: BTreeMap<String, Value> = BTreeMap::new();
+    for line in text.lines() {
+        let line: Value = serde_json::from_str(line).unwrap();
+        archived.insert(line["messageId"].as_str().unwrap().to_owned(), line);
+    }
+    assert_eq!((text.lines().count(), archived.len()), (40, 40));
+    for (id, letter) in ids.iter().zip(&letters) {
+        assert_eq!(archived[id]["body"], letter.body);
+        let note = &archived[id]["attributes"]["deadLetter"]["text"];
+        assert_eq!(*note, letter.attributes[4].1);
+    }
+    assert_eq!(stack.dead_visible().await, 40, "they stay");
+}
+
+async fn nothing_is_discarded_that_is_not_in_an_archive() {
+    let stack = Stack::start().await;
+    let keep = stack.bury(&[Dead::of(&stack, "throttled")]).await;
+    let drop: Vec<Dead> = (0..25).map(|_| Dead::of(&stack, "unverified")).collect();
+    stack.bury(&drop).await;
+    let path = stack.file("discarded.ndjson");
+    let archive = path.to_str().unwrap();
+    let discard = ["discard", "--reason", "unverified", "--why", "forged by a test", "--archive"];
+    let dry = stack.dlq(&[&discard[..], &[archive]].concat()).await.ended(0).out;
+    assert!(dry.contains("Would write 25 letters"), "{dry}");
+    assert!(!path.exists());
+    let nowhere = ["/nowhere/archive.ndjson", "--yes"];
+    stack.dlq(&[&discard[..], &nowhere].concat()).await.ended(2);
+    assert_eq!(stack.dead_visible().await, 26, "without an archive nothing goes");
+    stack.dlq(&[&discard[..], &[archive, "--yes"]].concat()).await.ended(0);
+    assert_eq!(stack.listed(&[]).await, keep.into_iter().collect());
+    let archived = std::fs::read_to_string(&path).unwrap();
+    assert_eq!(archived.lines().count(), 25);
+    let audit = stack.audit_lines();
+    assert_eq!(
+        (&audit[0]["action"], &audit[0]["why"]),
+        (&json!("discard"), &json!("forged by a test"))
+    );
+    assert_eq!(audit.last().unwrap()["discarded"], 25);
+}
+
+async fn the_queues_own_task_moves_everything_but_filters_nothing() {
+    let stack = Stack::start().await;
+    let letters: Vec<Dead> = (0..30).map(|_| Dead::of(&stack, "throttled")).collect();
+    stack.bury(&letters).await;
+    stack.dlq(&["redrive", "--native", "--yes", "--reason", "throttled"]).await.ended(2);
+    stack.dlq(&["redrive", "--native", "--yes", "--rate", "501"]).await.ended(2);
+    let dry = stack.dlq(&["redrive", "--native"]).await.ended(0).out;
+    assert!(dry.contains("about 30 messages") && dry.contains("cannot filter"), "{dry}");
+    assert_eq!(stack.dead_visible().await, 30);
+    let told = stack.dlq(&["redrive", "--native", "--yes"]).await.ended(0).out;
+    assert!(told.contains("30 messages moved: COMPLETED"), "{told}");
+    for letter in &letters {
+        stack.stored(&letter.payment()).await;
+    }
+    let audit = stack.audit_lines();
+    assert_eq!(audit[0]["messageIds"], Value::Null);
+    assert_eq!((&audit[1]["phase"], &audit[1]["moved"]), (&json!("result"), &json!(30)));
+}
+
+async fn a_workbench_without_a_pipeline_says_what_to_do() {
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let path = directory.path().to_str().unwrap();
+    let told = |output: Output| Told::of(output).ended(2).err;
+    let summary = ["summary", "--local", "--data-dir", path];
+    let err = told(workbench(&summary).output().await.unwrap());
+    assert!(err.contains("cargo local"), "{err}");
+    // A pipeline that was killed leaves its addresses behind, and is recognised all the same.
+    let stack = Stack::start().await;
+    let ready = std::fs::read(stack.data_dir().join("ready.json")).unwrap();
+    std::fs::write(directory.path().join("ready.json"), ready).unwrap();
+    std::fs::write(directory.path().join("lock"), "").unwrap();
+    let err = told(workbench(&summary).output().await.unwrap());
+    assert!(err.contains("cargo local"), "{err}");
+    let deployed = ["summary", "--infra", path];
+    let err = told(workbench(&deployed).env("PATH", "").output().await.unwrap());
+    assert!(err.contains("--queue-url") && err.contains("--local"), "{err}");
+    let mut stack = stack;
+    assert!(stack.interrupt().await);
+    assert!(!stack.data_dir().join("ready.json").exists());
+}
