@@ -390,6 +390,22 @@ async fn a_redriven_message_keeps_its_first_id_and_its_count() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_redriven_message_without_a_request_is_on_record_under_its_first_id() {
+    let world = World::default();
+    let note = r#"{"reason":"unknown","detail":"","originalMessageId":"first","receiveCount":6,
+        "functionVersion":"-","at":"2026-09-20T00:00:00.000Z","redriveCount":1}"#;
+    // Sent back twice, under two ids: both are one request.
+    for id in ["second", "third"] {
+        let mut redriven = with_attribute(message(id, "no payment"), "deadLetter", note);
+        redriven["messageAttributes"].as_object_mut().unwrap().remove("requestId");
+        assert!(matches!(outcome(&world, redriven).await, Outcome::Refused(_)));
+    }
+    let records = world.records.lock().unwrap();
+    let keys = records.iter().map(|record| record.payment_and_request.as_str());
+    assert_eq!(keys.collect::<Vec<_>>(), ["-#first", "-#first"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn nothing_is_acknowledged_before_its_effect_is_durable() {
     let no_sub = with_attribute(message("m", &body(1)), "sub", "");
     let last = received(message("m", &body(1)), 5);

@@ -170,7 +170,7 @@ fn md5_of(text: &str) -> String {
 pub async fn export(desk: &Desk, filter: &Filter, out: &Path) -> Result<Ending, Error> {
     let mut archive = Archive::open(out)?;
     let holder = desk.holder();
-    let selection = desk.select(&holder, filter).await?;
+    let selection = desk.select(&holder, filter, true).await?;
     // Released before writing: a slow disk is no reason to keep letters from anybody.
     holder.release_all().await;
     if desk.interrupt.is_set() {
@@ -194,7 +194,7 @@ pub async fn export(desk: &Desk, filter: &Filter, out: &Path) -> Result<Ending, 
          keep it as carefully.\n",
         out.display()
     ));
-    Ok(if selection.out_of_sight > 0 { Ending::Unfinished } else { Ending::Done })
+    Ok(if selection.is_all { Ending::Done } else { Ending::Unfinished })
 }
 
 /// Deletes letters that are in an archive, durably.
@@ -209,7 +209,7 @@ pub async fn discard(
     yes: bool,
 ) -> Result<Ending, Error> {
     let holder = desk.holder();
-    let selection = desk.select(&holder, filter).await?;
+    let selection = desk.select(&holder, filter, yes).await?;
     let count = selection.letters.len();
     if !yes || desk.interrupt.is_set() {
         holder.release_all().await;
@@ -288,7 +288,7 @@ async fn delete_all(
     if left > 0 {
         note(&format!("{left} are left: run the same command again"));
     }
-    let is_done = failed.is_empty() && left == 0 && selection.out_of_sight == 0;
+    let is_done = failed.is_empty() && left == 0 && selection.is_all;
     Ok(if is_done { Ending::Done } else { Ending::Unfinished })
 }
 

@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
+use indicatif::ProgressBar;
 use payments_table::{Failure, Kind, PaymentItem, PaymentsTable, Record};
 use schema::canonical;
 use schema::payment::readable_payment_id;
@@ -173,7 +174,8 @@ async fn find_back(
     let holder = desk.holder();
     // Ctrl-C ends the following, and this last look is its end.
     let never = Interrupt::default();
-    let scan = holder.scan(Wish { until: None, patient: false }, &never, |_| {}).await;
+    let scan =
+        holder.scan(Wish { until: None, patient: false }, &never, &ProgressBar::hidden()).await;
     holder.release_all().await;
     let dead = scan?.letters;
     let mut by_request: HashMap<&str, &Letter> = HashMap::new();

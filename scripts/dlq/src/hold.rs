@@ -13,6 +13,7 @@ use aws_sdk_sqs::types::{
     MessageSystemAttributeName,
 };
 use futures::StreamExt;
+use indicatif::ProgressBar;
 use tokio::task::AbortHandle;
 
 use crate::letter::Letter;
@@ -102,7 +103,7 @@ impl Holder {
         Holder { client, queue_url, hold, grips, renewing: renewing.abort_handle() }
     }
 
-    /// Receives every message that is to be seen and holds it. `seen` is told how many there are so far.
+    /// Receives every message that is to be seen and holds it. `bar` shows how many there are so far.
     ///
     /// # Errors
     /// The queue gives no answer.
@@ -110,7 +111,7 @@ impl Holder {
         &self,
         wish: Wish<'_>,
         interrupt: &Interrupt,
-        seen: impl Fn(usize) + Sync,
+        bar: &ProgressBar,
     ) -> Result<Scan, Error> {
         let patience = if wish.patient { self.hold + GRACE } else { Duration::ZERO };
         let found = Mutex::new(HashMap::new());
@@ -118,7 +119,7 @@ impl Holder {
         let mut passes = 0;
         let depth = loop {
             let before = self.held();
-            let lanes = (0..LANES).map(|_| self.lane(wish, interrupt, &found, &seen));
+            let lanes = (0..LANES).map(|_| self.lane(wish, interrupt, &found, bar));
             futures::future::try_join_all(lanes).await?;
             let depth = depth(&self.client, &self.queue_url).await?;
             if interrupt.is_set() || self.is_done(wish, &found) {
@@ -126,6 +127,9 @@ impl Holder {
             }
             let others = depth.in_flight.saturating_sub(self.held() as u64);
             let waits = others > 0 && started.elapsed() < patience;
+            if waits {
+                bar.set_message(format!("· waiting for about {others} that somebody else holds"));
+            }
             passes += u32::from(!waits);
             let brought = self.held() > before;
             if !waits && (depth.visible == 0 || passes >= PASSES_MAX || !brought) {
@@ -147,7 +151,7 @@ impl Holder {
         wish: Wish<'_>,
         interrupt: &Interrupt,
         found: &Mutex<HashMap<String, Letter>>,
-        seen: &(impl Fn(usize) + Sync),
+        bar: &ProgressBar,
     ) -> Result<(), Error> {
         let mut stale = 0;
         while stale < STALE_MAX && !interrupt.is_set() && !self.is_done(wish, found) {
@@ -159,7 +163,7 @@ impl Holder {
             let before = found.len();
             found.extend(letters.into_iter().map(|letter| (letter.message_id.clone(), letter)));
             stale = if found.len() > before { 0 } else { stale + 1 };
-            seen(found.len());
+            bar.set_position(found.len() as u64);
         }
         Ok(())
     }
@@ -258,8 +262,10 @@ impl Holder {
         change(&self.client, &self.queue_url, released, Duration::ZERO).await;
     }
 
-    /// Shows everything that it holds to everybody again.
+    /// Shows everything that it holds to everybody again. It renews nothing after that.
     pub async fn release_all(&self) {
+        // A renewal that is under way must not come after the release.
+        self.renewing.abort();
         let released = self.grips().drain().collect();
         change(&self.client, &self.queue_url, released, Duration::ZERO).await;
     }

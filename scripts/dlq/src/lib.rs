@@ -74,7 +74,8 @@ pub struct Desk {
 pub(crate) struct Selection {
     pub(crate) letters: Vec<Letter>,
     pub(crate) others: usize,
-    pub(crate) out_of_sight: u64,
+    /// Whether nothing was out of sight or beyond what can be held at once.
+    pub(crate) is_all: bool,
 }
 
 impl Desk {
@@ -84,12 +85,33 @@ impl Desk {
         Holder::new(self.place.sqs.clone(), url, self.hold)
     }
 
-    /// Looks at every dead letter, and says what it did not see.
-    pub(crate) async fn scan(&self, holder: &Holder, wish: Wish<'_>) -> Result<Scan, Error> {
-        let spinner = counting("looking at dead letters:");
-        let seen = |count| spinner.set_position(u64::try_from(count).unwrap_or(u64::MAX));
-        let scan = holder.scan(wish, &self.interrupt, seen).await;
-        spinner.finish_and_clear();
+    /// Looks at every dead letter, says what it did not see, and releases all. `None` after Ctrl-C.
+    pub(crate) async fn look(&self, until: Option<&str>) -> Result<Option<Scan>, Error> {
+        let holder = self.holder();
+        let scan = self.scan(&holder, Wish { until, patient: false }).await?;
+        holder.release_all().await;
+        Ok(Some(scan).filter(|_| !self.interrupt.is_set()))
+    }
+
+    /// Holds the letters that a command is about. A patient one waits for those that a killed run still
+    /// holds, so that a second run finishes the job.
+    pub(crate) async fn select(
+        &self,
+        holder: &Holder,
+        filter: &Filter,
+        patient: bool,
+    ) -> Result<Selection, Error> {
+        let scan = self.scan(holder, Wish { until: None, patient }).await?;
+        let is_all = scan.out_of_sight == 0 && !scan.is_full;
+        let (letters, others) = filter.divide(scan.letters, now_ms());
+        holder.release(others.iter().map(|letter| letter.message_id.as_str())).await;
+        Ok(Selection { letters, others: others.len(), is_all })
+    }
+
+    async fn scan(&self, holder: &Holder, wish: Wish<'_>) -> Result<Scan, Error> {
+        let bar = counting("looking at dead letters:");
+        let scan = holder.scan(wish, &self.interrupt, &bar).await;
+        bar.finish_and_clear();
         if scan.is_err() {
             holder.release_all().await;
         }
@@ -104,24 +126,9 @@ impl Desk {
         }
         if scan.is_full {
             let held = hold::HELD_MAX;
-            note(&format!(
-                "note: stopped at {held} messages, of which no more can be held at once"
-            ));
+            note(&format!("note: stopped at {held} messages; no more can be held at once"));
         }
         Ok(scan)
-    }
-
-    /// Holds the letters that a changing command is about. It waits for those that a killed run still
-    /// holds, so that a second run finishes the job.
-    pub(crate) async fn select(
-        &self,
-        holder: &Holder,
-        filter: &Filter,
-    ) -> Result<Selection, Error> {
-        let scan = self.scan(holder, Wish { until: None, patient: true }).await?;
-        let (letters, others) = filter.divide(scan.letters, now_ms());
-        holder.release(others.iter().map(|letter| letter.message_id.as_str())).await;
-        Ok(Selection { letters, others: others.len(), out_of_sight: scan.out_of_sight })
     }
 }
 

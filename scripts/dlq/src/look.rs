@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 use crate::audit::Audit;
 use crate::filter::Filter;
 use crate::follow::{Known, Outcome, look_up, outcome};
-use crate::hold::{Scan, Wish};
+use crate::hold::Scan;
 use crate::letter::Letter;
 use crate::place::Logs;
 use crate::queue::Error;
@@ -44,9 +44,7 @@ struct Group {
 /// # Errors
 /// The queue gives no answer.
 pub async fn summary(desk: &Desk, as_json: bool) -> Result<Ending, Error> {
-    let holder = desk.holder();
-    let scan = desk.scan(&holder, Wish { until: None, patient: false }).await?;
-    holder.release_all().await;
+    let Some(scan) = desk.look(None).await? else { return Ok(Ending::Unfinished) };
     let groups = group(&scan.letters);
     let text = if as_json {
         summary_json(&groups, &scan, now_ms())
@@ -137,9 +135,7 @@ pub async fn list(
     as_json: bool,
     reveal: bool,
 ) -> Result<Ending, Error> {
-    let holder = desk.holder();
-    let scan = desk.scan(&holder, Wish { until: None, patient: false }).await?;
-    holder.release_all().await;
+    let Some(scan) = desk.look(None).await? else { return Ok(Ending::Unfinished) };
     let (letters, others) = filter.divide(scan.letters, now_ms());
     if reveal {
         record_reveal(desk, "list", json!(filter), &letters).await?;
@@ -189,9 +185,7 @@ pub async fn show(
     as_json: bool,
     reveal: bool,
 ) -> Result<Ending, Error> {
-    let holder = desk.holder();
-    let scan = desk.scan(&holder, Wish { until: Some(message_id), patient: false }).await?;
-    holder.release_all().await;
+    let Some(scan) = desk.look(Some(message_id)).await? else { return Ok(Ending::Unfinished) };
     let found = scan.letters.iter().find(|letter| letter.message_id == message_id);
     let Some(letter) = found else {
         return Err(Error::Configuration(format!(

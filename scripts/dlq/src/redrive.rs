@@ -80,12 +80,12 @@ pub async fn redrive(desk: &Desk, filter: &Filter, how: How) -> Result<Ending, E
         return Err(Error::Configuration(text.to_owned()));
     }
     let holder = desk.holder();
-    let selection = desk.select(&holder, filter).await?;
+    let selection = desk.select(&holder, filter, how.yes).await?;
     let count = selection.letters.len();
     if !how.yes || count == 0 || desk.interrupt.is_set() {
         holder.release_all().await;
         print(&plan(&selection.letters, selection.others, how.rate));
-        let is_done = !desk.interrupt.is_set() && (!how.yes || selection.out_of_sight == 0);
+        let is_done = !desk.interrupt.is_set() && (!how.yes || selection.is_all);
         return Ok(if is_done { Ending::Done } else { Ending::Unfinished });
     }
     let ids: Vec<&str> = selection.letters.iter().map(|letter| &*letter.message_id).collect();
@@ -128,7 +128,7 @@ async fn carry_out(
     if left > 0 {
         note(&format!("{left} are left as they were: run the same command again"));
     }
-    let mut is_done = failed.is_empty() && left == 0 && selection.out_of_sight == 0;
+    let mut is_done = failed.is_empty() && left == 0 && selection.is_all;
     if let Some(tables) = tables {
         let total = sent.len();
         let followed = follow::follow(desk, tables, sent).await?;
