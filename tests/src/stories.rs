@@ -81,6 +81,13 @@ fn request_id(letter: &Message) -> Option<&str> {
 
 /// Every story.
 pub(crate) fn all() -> Vec<Trial> {
-    let rooms = [submission::all(), failure::all(), network::all(), restart::all(), command::all(), workbench::all()];
+    let rooms = [
+        submission::all(),
+        failure::all(),
+        network::all(),
+        restart::all(),
+        command::all(),
+        workbench::all(),
+    ];
     rooms.into_iter().flatten().collect()
 }
