@@ -24,8 +24,12 @@ use crate::{Desk, Ending, now_ms};
 const SHOWN: [&str; 3] = ["paymentId", "currency", "requestedExecutionDate"];
 
 /// What counts mean, below every listing.
-const APPROXIMATE: &str = "Counts are approximate: messages come and go, and SQS may show one late or \
-    twice. All were released.";
+const APPROXIMATE: &str = "Counts are approximate: messages come and go, and SQS may show one late. \
+    All were released.";
+
+/// What the column RECEIVED means.
+const RECEIVED: &str = "RECEIVED counts deliveries to the function before death. Where the queue moved a \
+    message itself\n(reason unknown) it is the queue's own count, to which every look adds one.";
 
 /// All letters that died of one reason.
 #[derive(Debug, PartialEq, Eq, Serialize)]
@@ -121,7 +125,7 @@ fn summary_text(groups: &[Group], scan: &Scan, now_ms: i64) -> String {
     let mut text = table(&head, groups.iter().map(row).collect());
     let (count, keeps) = (scan.letters.len(), span(scan.depth.retention));
     let _ =
-        write!(text, "\n{count} dead letters; the queue keeps each for {keeps}. {APPROXIMATE}\n");
+        write!(text, "\n{count} dead letters; the queue keeps each for {keeps}.\n{APPROXIMATE}\n");
     text
 }
 
@@ -165,9 +169,7 @@ pub async fn list(
     }
     let _ = write!(
         text,
-        "\n{} shown, {} others. {APPROXIMATE}\nRECEIVED counts deliveries to the function before \
-         death; where the queue moved a message itself (reason unknown), it is the queue's own count, \
-         to which every look adds one.\n",
+        "\n{} shown, {} others.\n{APPROXIMATE}\n{RECEIVED}\n",
         letters.len(),
         others.len()
     );
