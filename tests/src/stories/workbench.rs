@@ -19,6 +19,7 @@ pub(crate) fn all() -> Vec<Trial> {
         letters_of_one_reason_go_back_and_those_of_others_stay,
         a_redrive_killed_twice_loses_nothing_and_stores_nothing_twice,
         an_interrupted_redrive_releases_what_it_held,
+        what_cannot_be_sent_stays_where_it_is_and_is_named,
         a_letter_sent_back_is_followed_to_its_outcome,
         what_the_queue_moved_itself_has_no_reason_and_goes_back_as_well,
         a_letter_is_shown_with_its_payments_standing_and_masked_until_revealed,
@@ -263,6 +264,28 @@ async fn an_interrupted_redrive_releases_what_it_held() {
     assert!(dead > 0, "it was stopped in the middle");
     stack.dlq(&["redrive", "--yes"]).await.ended(0);
     assert_eq!(stack.stored_count().await, 500);
+}
+
+async fn what_cannot_be_sent_stays_where_it_is_and_is_named() {
+    let stack = Stack::start().await;
+    let letters: Vec<Dead> = (0..95).map(|_| Dead::of(&stack, "throttled")).collect();
+    let ids: BTreeSet<String> = stack.bury(&letters).await.into_iter().collect();
+    let nothing = stack.at("queueUrl").replace("submit-payment-queue", "nothing");
+    // As deployed: by flags and the ordinary credential chain.
+    let mut command = workbench(&["redrive", "--yes", "--no-follow", "--queue-url", &nothing]);
+    command
+        .args(["--dead-letter-queue-url", stack.at("deadLetterQueueUrl"), "--region", "us-east-1"])
+        .arg("--audit-log")
+        .arg(stack.file("audit.ndjson"))
+        .env("AWS_ENDPOINT_URL", stack.at("queue"))
+        .env("AWS_ACCESS_KEY_ID", "any")
+        .env("AWS_SECRET_ACCESS_KEY", "any");
+    let told = Told::of(command.output().await.unwrap()).ended(1);
+    assert!(told.out.starts_with("0 of 95 messages sent back"), "{}", told.out);
+    let named = told.err.lines().find(|line| line.contains("not sent (")).unwrap();
+    assert!(ids.iter().any(|id| named.contains(id.as_str())), "{named}");
+    assert_eq!(stack.dead_visible().await, 95, "and shows again at once");
+    assert_eq!(stack.listed(&[]).await, ids);
 }
 
 async fn a_letter_sent_back_is_followed_to_its_outcome() {
