@@ -17,7 +17,7 @@ use crate::audit::Audit;
 use crate::filter::Filter;
 use crate::hold::Holder;
 
-use crate::letter::Letter;
+use crate::letter::{Letter, md5_of};
 use crate::queue::{BATCH_MAX, Error};
 use crate::redrive::{Failed, print_failed, reasons};
 use crate::terminal::{note, print, progress};
@@ -156,11 +156,6 @@ impl Archive {
             whole_bytes += read as u64;
         }
     }
-}
-
-fn md5_of(text: &str) -> String {
-    use md5::{Digest, Md5};
-    Md5::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Writes letters to an archive; they stay in the queue.

@@ -137,7 +137,7 @@ impl Letter {
     /// MD5 of the body in hexadecimal.
     #[must_use]
     pub fn body_md5(&self) -> String {
-        Md5::digest(&self.body).iter().map(|byte| format!("{byte:02x}")).collect()
+        md5_of(&self.body)
     }
 
     /// Its attributes when it is sent back: as they are, but for the one that tells of its death, in
@@ -188,6 +188,11 @@ impl Letter {
             Json::Null | Json::Bool(_) | Json::Number(_) | Json::Array(_) | Json::Object(_) => None,
         }
     }
+}
+
+/// MD5 in hexadecimal.
+pub(crate) fn md5_of(text: &str) -> String {
+    Md5::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl std::fmt::Debug for Letter {
