@@ -3,7 +3,7 @@
 //!
 //! `REMIT_REFRESH=1 cargo test -p schema --test document` writes the generated block anew.
 
-use schema::answer::{Accepted, Error};
+use schema::answer::{Accepted, Error, PaymentList, PaymentStatus};
 use schema::document::TEXT;
 use schema::envelope::{SCHEMA_VERSION, attribute};
 use schema::payment::Payment;
@@ -41,6 +41,8 @@ fn components() -> Map<String, Value> {
     generator.subschema_for::<Payment>();
     generator.subschema_for::<Accepted>();
     generator.subschema_for::<Error>();
+    generator.subschema_for::<PaymentStatus>();
+    generator.subschema_for::<PaymentList>();
     let definitions = generator.take_definitions(true);
     definitions.into_iter().map(|(name, schema)| (name, lower(schema))).collect()
 }

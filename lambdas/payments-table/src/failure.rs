@@ -11,10 +11,16 @@ use schema::envelope::DeadReason;
 pub enum Operation {
     /// Storing a payment.
     PutPayment,
-    /// Reading the stored payment that a put returned.
+    /// Reading a stored payment.
     ReadPayment,
     /// Recording a refused or held payment.
     RecordRefusal,
+    /// Reading what is on record of a payment.
+    ReadRecords,
+    /// Listing a user's stored payments.
+    ListPayments,
+    /// Listing a user's refused or held payments.
+    ListRecords,
 }
 
 impl fmt::Display for Operation {
@@ -23,6 +29,9 @@ impl fmt::Display for Operation {
             Operation::PutPayment => "put payment",
             Operation::ReadPayment => "read payment",
             Operation::RecordRefusal => "record refusal",
+            Operation::ReadRecords => "read records",
+            Operation::ListPayments => "list payments",
+            Operation::ListRecords => "list records",
         })
     }
 }

@@ -38,6 +38,21 @@ pub struct StoredPayment {
     pub body: Object,
 }
 
+/// A stored payment with what we know of its submission.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PaymentItem {
+    /// The request that stored it.
+    pub request_id: String,
+    /// MD5 of its body in hexadecimal.
+    pub body_md5: String,
+    /// When it was accepted (RFC 3339, UTC, milliseconds).
+    pub accepted_at: String,
+    /// When it was stored (RFC 3339, UTC, milliseconds).
+    pub stored_at: String,
+    /// The body's properties.
+    pub body: Object,
+}
+
 /// Our attributes of a payment's item.
 #[derive(Serialize)]
 struct Stamp {
@@ -89,6 +104,29 @@ pub fn read_payment(item: Item) -> Result<StoredPayment, Failure> {
         .map(|(name, value)| Ok((name, json_of(value)?)))
         .collect::<Result<Object, Failure>>()?;
     Ok(StoredPayment { request_id, body })
+}
+
+/// Reads a payment's item with our attributes.
+///
+/// # Errors
+/// When we cannot have written the item.
+pub fn read_item(item: Item) -> Result<PaymentItem, Failure> {
+    let text = |name| text_of(&item, name);
+    let (body_md5, accepted_at, stored_at) =
+        (text("_bodyMd5")?, text("_acceptedAt")?, text("_storedAt")?);
+    let StoredPayment { request_id, body } = read_payment(item)?;
+    Ok(PaymentItem { request_id, body_md5, accepted_at, stored_at, body })
+}
+
+/// A string attribute of an item.
+///
+/// # Errors
+/// When it is missing, or no string.
+pub(crate) fn text_of(item: &Item, name: &'static str) -> Result<String, Failure> {
+    match item.get(name) {
+        Some(AttributeValue::S(text)) => Ok(text.clone()),
+        _ => Err(Failure::unreadable(name)),
+    }
 }
 
 fn attribute_of(value: &Json) -> AttributeValue {

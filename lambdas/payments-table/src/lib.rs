@@ -2,6 +2,7 @@
 //! never overwritten, and whether an error is worth another try.
 //!
 //! - [`PaymentsTable`]: the writes.
+//! - [`query`]: the reads.
 //! - [`item`]: payments as items, and back.
 //! - [`record`]: refused and held payments as items.
 //! - [`failure`]: what went wrong, and whether it may pass. **A new SDK error** goes here.
@@ -13,10 +14,12 @@ pub mod connection;
 pub mod environment;
 pub mod failure;
 pub mod item;
+pub mod query;
 pub mod record;
 mod table;
 
 pub use failure::Failure;
-pub use item::{StoredPayment, Submission};
+pub use item::{PaymentItem, StoredPayment, Submission};
+pub use query::{Listing, Page, Position};
 pub use record::{Kind, Record};
 pub use table::{PaymentsTable, Put};

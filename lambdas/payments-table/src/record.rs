@@ -105,6 +105,10 @@ impl Record {
         }
     }
 
+    pub(crate) fn read(item: Item) -> Result<Record, Failure> {
+        serde_dynamo::from_item(item).map_err(|_| Failure::unreadable("a record"))
+    }
+
     pub(crate) fn to_item(&self) -> Result<Item, Failure> {
         serde_dynamo::to_item(self).map_err(|_| Failure::unreadable("a record"))
     }

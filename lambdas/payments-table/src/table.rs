@@ -11,9 +11,9 @@ use crate::record::{Kind, Record};
 /// The two tables. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct PaymentsTable {
-    client: Client,
-    payments: String,
-    refusals: String,
+    pub(crate) client: Client,
+    pub(crate) payments: String,
+    pub(crate) refusals: String,
 }
 
 /// What a conditional put found.
