@@ -3,6 +3,7 @@
 //! - [`stack`]: the language that the stories are told in.
 //! - [`proxy`]: the bad network that one of them needs.
 //! - [`stories::submission`]: what a client sees.
+//! - [`stories::query`]: what a client is told afterwards, and nobody else.
 //! - [`stories::failure`]: what an operator sees.
 //! - [`stories::network`]: what survives a bad network.
 //! - [`stories::restart`]: what survives when processes are killed.

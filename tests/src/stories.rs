@@ -3,6 +3,7 @@
 mod command;
 mod failure;
 mod network;
+mod query;
 mod restart;
 mod submission;
 
@@ -80,6 +81,13 @@ fn request_id(letter: &Message) -> Option<&str> {
 
 /// Every story.
 pub(crate) fn all() -> Vec<Trial> {
-    let rooms = [submission::all(), failure::all(), network::all(), restart::all(), command::all()];
+    let rooms = [
+        submission::all(),
+        query::all(),
+        failure::all(),
+        network::all(),
+        restart::all(),
+        command::all(),
+    ];
     rooms.into_iter().flatten().collect()
 }
