@@ -72,8 +72,8 @@ pub struct PaymentStatus {
     pub fields: Option<Vec<String>>,
     /// The other submissions under this paymentId that are on record and not stored, newest first; only
     /// in the answer about one payment. A repetition of the stored payment leaves no record.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub other_attempts: Vec<Attempt>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub other_attempts: Option<Vec<Attempt>>,
 }
 
 /// A submission that is not stored.

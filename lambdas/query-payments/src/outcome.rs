@@ -14,13 +14,17 @@ pub fn of_payment(
     if let Some(item) = item {
         // What is held of a stored payment was an earlier delivery of it, or awaits the same end.
         records.retain(|record| record.kind == Kind::Refused);
-        let other_attempts = records.into_iter().map(attempt).collect();
-        return Some(PaymentStatus { other_attempts, ..stored(payment_id, item) });
+        return Some(PaymentStatus { other_attempts: others(records), ..stored(payment_id, item) });
     }
     let refused = records.iter().position(|record| record.kind == Kind::Refused);
     let first = refused.or(if records.is_empty() { None } else { Some(0) })?;
     let status = on_record(records.remove(first));
-    Some(PaymentStatus { other_attempts: records.into_iter().map(attempt).collect(), ..status })
+    Some(PaymentStatus { other_attempts: others(records), ..status })
+}
+
+fn others(records: Vec<Record>) -> Option<Vec<Attempt>> {
+    let others: Vec<Attempt> = records.into_iter().map(attempt).collect();
+    (!others.is_empty()).then_some(others)
 }
 
 /// A stored payment.
@@ -37,7 +41,7 @@ pub fn stored(payment_id: &str, item: PaymentItem) -> PaymentStatus {
         reason: None,
         message: None,
         fields: None,
-        other_attempts: Vec::new(),
+        other_attempts: None,
     }
 }
 
@@ -57,7 +61,7 @@ pub fn on_record(record: Record) -> PaymentStatus {
         reason: attempt.reason,
         message: Some(attempt.message),
         fields: attempt.fields,
-        other_attempts: Vec::new(),
+        other_attempts: None,
     }
 }
 
@@ -121,7 +125,7 @@ mod tests {
                 let name = |status: Status| {
                     Status::NAMES.iter().find(|(_, known)| *known == status).unwrap().0
                 };
-                let others = answer.other_attempts.iter();
+                let others = answer.other_attempts.iter().flatten();
                 let others =
                     others.map(|other| format!(" {} {}", name(other.status), other.request_id));
                 format!(

@@ -233,6 +233,7 @@ fn banner(pipeline: &Pipeline, data_dir: &Path) -> String {
 Remit is running. Ctrl-C stops it; everything is kept in {data_dir}.
 
   API     {api}
+  Try it  {api}/docs
   Queue   {queue}
   Tables  {table}
   Log     {log}

@@ -16,6 +16,7 @@ use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use crate::cli::Settings;
+use crate::docs::{self, Docs};
 use crate::faults::{self, Faults, Unreliable};
 use crate::functions::event_source::{Mapping, MappingSettings};
 use crate::functions::{CrashAfter, Function, FunctionSettings, Line, LineSink};
@@ -158,11 +159,13 @@ impl Pipeline {
         let (function, query) =
             tokio::try_join!(Function::start(function), Function::start(query))?;
         let functions = [(QUERY_ARN.to_owned(), invoke(&query))].into();
-        let verifier = issuer.verifier();
-        let gateway = Gateway::new(&document()?, verifier, queues.router(), &functions, options)?;
+        let (document, verifier) = (document()?, issuer.verifier());
+        let gateway = Gateway::new(&document, verifier, queues.router(), &functions, options)?;
+        let docs = docs::router(Docs { document, issuer, user: DEMO_USER });
         let drawing = live.draw(queues.clone(), QUEUE, DEAD_LETTER_QUEUE);
         let mapping = start_mapping(mapping, queues, function.clone(), faults.as_ref());
-        servers.push(serve(api_listener, live.counting(gateway.router()), &stop_servers));
+        let api = docs.fallback_service(live.counting(gateway.router()));
+        servers.push(serve(api_listener, api, &stop_servers));
         let seed = faults.map(|_| seed);
         Ok(Pipeline {
             ready,
