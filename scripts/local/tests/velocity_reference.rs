@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::http::Request;
-use local::gateway::{Gateway, Invoke, Options};
+use local::gateway::{Gateway, Options, unanswering};
 use local::tokens::{EXPIRES_IN, Issuer, SCOPES};
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
@@ -49,11 +49,6 @@ fn bodies() -> Vec<String> {
     plain.chain(pretty).chain(escaped).collect()
 }
 
-/// A function that is not asked here.
-fn never() -> Invoke {
-    Arc::new(|_| Box::pin(std::future::pending()))
-}
-
 /// The forms that the gateway sends for these bodies.
 async fn rendered_by_the_gateway(bodies: &[String]) -> Vec<String> {
     let directory = tempfile::tempdir().expect("a directory");
@@ -70,8 +65,8 @@ async fn rendered_by_the_gateway(bodies: &[String]) -> Vec<String> {
                  query_function_arn allowed_origin";
     let values: Vec<(&str, &str)> = names.split_whitespace().map(|name| (name, "x")).collect();
     let document = schema::document::render(schema::document::TEXT, &values).expect("the document");
-    let functions = [("x".to_owned(), never())].into();
-    let gateway = Gateway::new(&document, issuer.verifier(), queue, &functions, Options::default());
+    let (verifier, options) = (issuer.verifier(), Options::default());
+    let gateway = Gateway::new(&document, verifier, queue, &unanswering("x"), options);
     let router = gateway.expect("a gateway").router();
     for body in bodies {
         let request = Request::put("/submit")

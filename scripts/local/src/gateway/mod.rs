@@ -50,7 +50,7 @@ use self::context::RequestContext;
 use self::document::{Components, Document, RequestValidator};
 use self::integration::Integration;
 use self::proxy::ProxyRequest;
-pub use self::proxy::{Functions, Invoke};
+pub use self::proxy::{Functions, Invoke, unanswering};
 use self::rate::RateLimit;
 use self::refusal::{Refusal, Refusals};
 use self::route::{PathParameters, Route};

@@ -26,6 +26,13 @@ pub type Invoke =
 /// Functions by their ARNs.
 pub type Functions = BTreeMap<String, Invoke>;
 
+/// A function that never answers, for whoever only submits.
+#[must_use]
+pub fn unanswering(arn: &str) -> Functions {
+    let invoke: Invoke = Arc::new(|_| Box::pin(std::future::pending()));
+    [(arn.to_owned(), invoke)].into()
+}
+
 /// A call to a function.
 pub(super) struct FunctionCall {
     invoke: Invoke,
