@@ -4,6 +4,7 @@
 //! - [`proxy`]: the bad network that one of them needs.
 //! - [`stories::submission`]: what a client sees.
 //! - [`stories::query`]: what a client is told afterwards, and nobody else.
+//! - [`client`], [`stories::example`]: a client that does everything as it should.
 //! - [`stories::failure`]: what an operator sees.
 //! - [`stories::network`]: what survives a bad network.
 //! - [`stories::restart`]: what survives when processes are killed.
@@ -15,6 +16,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a story may stop at whatever it does not expect")]
 
+mod client;
 mod proxy;
 mod stack;
 mod stories;

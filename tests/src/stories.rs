@@ -1,6 +1,7 @@
 //! The stories, by who tells them.
 
 mod command;
+mod example;
 mod failure;
 mod network;
 mod query;
@@ -84,6 +85,7 @@ pub(crate) fn all() -> Vec<Trial> {
     let rooms = [
         submission::all(),
         query::all(),
+        example::all(),
         failure::all(),
         network::all(),
         restart::all(),

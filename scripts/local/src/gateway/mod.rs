@@ -5,7 +5,8 @@
 //! - `route`: paths and parameters
 //! - `authorizer`, `validation`, `rate`: the checks, in this order
 //! - `template`: the mapping templates; `context`: the values they can use
-//! - `integration`: the call to the queue and the meaning of its answers; `proxy`: the call to a function
+//! - `integration`: the call to the queue and the meaning of its answers
+//! - `proxy`: the call to a function
 //! - `refusal`: the answers without an integration
 //! - `server`: HTTP with bounds
 //!
