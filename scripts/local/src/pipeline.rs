@@ -26,9 +26,10 @@ use crate::queue::Queues;
 use crate::table::{TableNames, TableServer};
 use crate::tokens::{EXPIRES_IN, Issuer, SCOPES};
 
-/// The functions' names.
+/// The function that stores payments.
 pub const SUBMIT: &str = "submit-payments";
-/// See [`SUBMIT`].
+
+/// The function that says what became of them.
 pub const QUERY: &str = "query-payments";
 
 /// What the functions write, inside the data directory.

@@ -10,9 +10,9 @@
 //! - `refusal`: the answers without an integration
 //! - `server`: HTTP with bounds
 //!
-//! Nothing in here logs: what a request holds never leaves it but for the queue and the functions. Differences to
-//! AWS: a body over 8 KiB is answered 413 here and by the firewall's 403 there, the words about a
-//! wrong body are our own, and there is no firewall.
+//! Nothing in here logs: what a request holds never leaves it but for the queue and the functions.
+//! Differences to AWS: a body over 8 KiB is answered 413 here and by the firewall's 403 there, the
+//! words about a wrong body are our own, and there is no firewall.
 
 mod authorizer;
 mod context;
