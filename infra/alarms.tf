@@ -3,6 +3,7 @@
 
 locals {
   function_dimensions = { FunctionName = local.name.submit_payments }
+  query_dimensions    = { FunctionName = local.name.query_payments }
   queue_dimensions    = { QueueName = local.name.queue }
   dlq_dimensions      = { QueueName = local.name.dead_letter_queue }
   api_dimensions      = { ApiName = local.api_name, Stage = local.stage_name }
@@ -112,15 +113,29 @@ locals {
     }
     api-client-errors = {
       kind        = "ticket", rolls_back = false
-      description = "More than 10 % of requests were answered with a 4xx."
-      namespace   = "AWS/ApiGateway", metric = "4XXError", dimensions = local.api_dimensions
-      statistic   = "Average", period = 5 * 60, periods = 3, threshold = 0.1
+      description = "More than 10 % of submissions were answered with a 4xx."
+      # Submissions only: to a question that comes too early 404 is the right answer.
+      namespace = "AWS/ApiGateway", metric = "4XXError", dimensions = merge(local.api_dimensions, { Method = "PUT", Resource = "/submit" })
+      statistic = "Average", period = 5 * 60, periods = 3, threshold = 0.1
     }
     function-slow = {
       kind        = "ticket", rolls_back = false
       description = "Batches come near the function's timeout."
       namespace   = "AWS/Lambda", metric = "Duration", dimensions = local.function_dimensions
       statistic   = "p99", period = 5 * 60, periods = 3, threshold = 0.8 * (var.function_timeout_seconds * 1000 - var.deadline_margin_ms)
+    }
+    # That clients get no answer pages as api-server-errors.
+    query-errors = {
+      kind        = "ticket", rolls_back = true
+      description = "Queries failed whole."
+      namespace   = "AWS/Lambda", metric = "Errors", dimensions = local.query_dimensions
+      statistic   = "Sum", period = 60, periods = 1, threshold = 0
+    }
+    query-throttles = {
+      kind        = "ticket", rolls_back = false
+      description = "Queries were refused for want of concurrency: too many clients wait at once."
+      namespace   = "AWS/Lambda", metric = "Throttles", dimensions = local.query_dimensions
+      statistic   = "Sum", period = 60, periods = 1, threshold = 0
     }
     dead-letters-ageing = {
       kind        = "ticket", rolls_back = false

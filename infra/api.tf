@@ -4,13 +4,14 @@ locals {
 
   # The one document, which the local gateway serves too. Nothing of it is restated here.
   document = templatefile("${path.module}/../schema/payment-api.yaml", {
-    partition        = local.partition
-    region           = var.region
-    account_id       = var.account_id
-    queue_name       = aws_sqs_queue.submit_payment.name
-    gateway_role_arn = aws_iam_role.gateway.arn
-    user_pool_arn    = aws_cognito_user_pool.users.arn
-    allowed_origin   = var.allowed_origin
+    partition          = local.partition
+    region             = var.region
+    account_id         = var.account_id
+    queue_name         = aws_sqs_queue.submit_payment.name
+    gateway_role_arn   = aws_iam_role.gateway.arn
+    user_pool_arn      = aws_cognito_user_pool.users.arn
+    query_function_arn = module.query_payments.alias_arn
+    allowed_origin     = var.allowed_origin
   })
 
   # Stopped intake: everything is throttled, and throttled requests get the document's answer for a queue

@@ -69,6 +69,16 @@ locals {
       ]
     },
     {
+      title = "Queries"
+      stat  = "Sum"
+      metrics = [
+        ["AWS/Lambda", "Invocations", "FunctionName", local.name.query_payments],
+        ["AWS/Lambda", "Errors", "FunctionName", local.name.query_payments],
+        ["AWS/Lambda", "Throttles", "FunctionName", local.name.query_payments],
+        ["AWS/Lambda", "ConcurrentExecutions", "FunctionName", local.name.query_payments, { stat = "Maximum", label = "answering or waiting" }],
+      ]
+    },
+    {
       title = "Function"
       stat  = "Sum"
       metrics = [

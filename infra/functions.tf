@@ -60,6 +60,69 @@ module "submit_payments" {
   release = local.release
 }
 
+module "query_payments" {
+  source = "./modules/function"
+
+  name         = local.name.query_payments
+  description  = "Says what became of payments"
+  package      = "${var.package_directory}/query-payments-${var.architecture}.zip"
+  architecture = var.architecture
+  # A waiting request costs its memory for as long as it waits, and hardly any processor time.
+  memory_megabytes = var.query_memory_megabytes
+  # Longer than the longest wait, shorter than the gateway waits: the document says both.
+  timeout_seconds      = 28
+  reserved_concurrency = var.query_reserved_concurrency
+  variables_key_arn    = aws_kms_key.functions.arn
+  variables_key_via    = local.via.lambda
+  log_key_arn          = aws_kms_key.operations.arn
+  log_retention_days   = var.log_retention_days
+
+  variables = {
+    REMIT_PAYMENTS_TABLE = local.name.payments_table
+    REMIT_REFUSALS_TABLE = local.name.refusals_table
+    REMIT_CURSOR_KEY     = terraform_data.cursor_key.output
+    REMIT_ALLOWED_ORIGIN = var.allowed_origin
+    # The mapping's own value: before that nothing can have become of a payment.
+    REMIT_BATCH_WINDOW_SECONDS = aws_lambda_event_source_mapping.submit_payments.maximum_batching_window_in_seconds
+  }
+
+  # Nothing that writes.
+  policy_statements = [
+    {
+      Sid      = "ReadPayments"
+      Effect   = "Allow"
+      Action   = ["dynamodb:BatchGetItem", "dynamodb:GetItem"]
+      Resource = aws_dynamodb_table.payments.arn
+    },
+    {
+      Sid      = "ListPaymentsAndRefusals"
+      Effect   = "Allow"
+      Action   = "dynamodb:Query"
+      Resource = [aws_dynamodb_table.refusals.arn, "${aws_dynamodb_table.refusals.arn}/index/${local.name.index}", "${aws_dynamodb_table.payments.arn}/index/${local.name.index}"]
+    },
+    local.table_key_statement,
+  ]
+
+  release = local.release
+}
+
+# Signs the cursors of listings. It is made once and stands in the state and in the function's variables;
+# whoever reads it there could make cursors, and with them see no payments but their own. Replace this
+# resource to change it: clients then begin their listings anew.
+data "aws_secretsmanager_random_password" "cursor_key" {
+  password_length     = 64
+  exclude_punctuation = true
+}
+
+resource "terraform_data" "cursor_key" {
+  input = data.aws_secretsmanager_random_password.cursor_key.random_password
+
+  lifecycle {
+    # Each plan reads another one.
+    ignore_changes = [input]
+  }
+}
+
 resource "aws_lambda_event_source_mapping" "submit_payments" {
   event_source_arn = aws_sqs_queue.submit_payment.arn
   function_name    = module.submit_payments.alias_arn

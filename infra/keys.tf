@@ -89,7 +89,7 @@ resource "aws_kms_key_policy" "tables" {
       {
         Sid       = "RolesUseTables"
         Effect    = "Allow"
-        Principal = { AWS = concat([module.submit_payments.role_arn], aws_iam_role.operator[*].arn) }
+        Principal = { AWS = concat([module.submit_payments.role_arn, module.query_payments.role_arn], aws_iam_role.operator[*].arn) }
         Action    = "kms:Decrypt"
         Resource  = "*"
         Condition = { StringEquals = { "kms:ViaService" = local.via.dynamodb } }
@@ -107,7 +107,7 @@ resource "aws_kms_key_policy" "functions" {
       {
         Sid       = "FunctionsReadTheirVariables"
         Effect    = "Allow"
-        Principal = { AWS = module.submit_payments.role_arn }
+        Principal = { AWS = [module.submit_payments.role_arn, module.query_payments.role_arn] }
         Action    = "kms:Decrypt"
         Resource  = "*"
         Condition = { StringEquals = { "kms:ViaService" = local.via.lambda } }

@@ -10,6 +10,7 @@ locals {
     queue             = "${local.prefix}-submit-payment-queue"
     dead_letter_queue = "${local.prefix}-submit-payment-dlq"
     submit_payments   = "${local.prefix}-submit-payments"
+    query_payments    = "${local.prefix}-query-payments"
     payments_table    = "${local.prefix}-PaymentsTable"
     refusals_table    = "${local.prefix}-RefusalsTable"
     index             = "byUser"

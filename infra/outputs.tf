@@ -1,5 +1,5 @@
 output "api_url" {
-  description = "Where clients send payments: PUT <api_url>/submit."
+  description = "Where clients send payments, PUT <api_url>/submit, and ask what became of them, GET <api_url>/payments."
   value       = var.custom_domain == null ? aws_api_gateway_stage.live.invoke_url : "https://${var.custom_domain.name}"
 }
 
@@ -62,6 +62,9 @@ output "releases" {
   description = "What scripts/release needs to shift each function to its newest version."
   value = {
     application = aws_codedeploy_app.this.name
-    functions   = { (module.submit_payments.name) = module.submit_payments.deployment_group_name }
+    functions = {
+      (module.submit_payments.name) = module.submit_payments.deployment_group_name
+      (module.query_payments.name)  = module.query_payments.deployment_group_name
+    }
   }
 }

@@ -18,7 +18,7 @@ locals {
   }
 }
 
-# The gateway, as which API Gateway sends payments to the queue.
+# The gateway, as which API Gateway sends payments to the queue and asks the query function.
 resource "aws_iam_role" "gateway" {
   name = "${local.prefix}-gateway"
   assume_role_policy = jsonencode({
@@ -34,7 +34,7 @@ resource "aws_iam_role" "gateway" {
 }
 
 resource "aws_iam_role_policy" "gateway" {
-  name = "send-payments"
+  name = "send-and-ask"
   role = aws_iam_role.gateway.id
   policy = jsonencode({
     Version = "2012-10-17"
@@ -44,6 +44,12 @@ resource "aws_iam_role_policy" "gateway" {
         Effect   = "Allow"
         Action   = "sqs:SendMessage"
         Resource = aws_sqs_queue.submit_payment.arn
+      },
+      {
+        Sid      = "AskQueryFunction"
+        Effect   = "Allow"
+        Action   = "lambda:InvokeFunction"
+        Resource = module.query_payments.alias_arn
       },
       local.queue_key_statement,
     ]
@@ -105,10 +111,10 @@ resource "aws_iam_role_policy" "release" {
     Version = "2012-10-17"
     Statement = [
       {
-        Sid      = "ShiftAlias"
+        Sid      = "ShiftAliases"
         Effect   = "Allow"
         Action   = ["lambda:GetAlias", "lambda:GetProvisionedConcurrencyConfig", "lambda:UpdateAlias"]
-        Resource = module.submit_payments.alias_arn
+        Resource = [module.submit_payments.alias_arn, module.query_payments.alias_arn]
       },
       {
         Sid      = "WatchAlarms"

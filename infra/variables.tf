@@ -299,6 +299,29 @@ variable "reserved_concurrency" {
   }
 }
 
+variable "query_memory_megabytes" {
+  description = "Memory of the query function; processor time comes in proportion."
+  type        = number
+  default     = 512
+
+  validation {
+    condition     = var.query_memory_megabytes >= 128 && var.query_memory_megabytes <= 10240
+    error_message = "Lambda takes 128 to 10,240 MB."
+  }
+}
+
+variable "query_reserved_concurrency" {
+  # A waiting client holds one environment for up to 25 s; a question without a wait takes milliseconds.
+  description = "Concurrency kept for the query function, and its bound: so many clients can wait at once."
+  type        = number
+  default     = 100
+
+  validation {
+    condition     = var.query_reserved_concurrency >= 1
+    error_message = "Zero would refuse every question."
+  }
+}
+
 # The tables.
 
 variable "table_capacity" {

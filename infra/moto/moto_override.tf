@@ -11,10 +11,13 @@
 
 # moto forgets where a function logs.
 # drift: module.submit_payments.aws_lambda_function.this logging_config
+# drift: module.query_payments.aws_lambda_function.this logging_config
 
 # moto forgets a deployment group's alarms, and invents a load balancer for it.
 # drift: module.submit_payments.aws_codedeploy_deployment_group.this alarm_configuration
 # drift: module.submit_payments.aws_codedeploy_deployment_group.this load_balancer_info
+# drift: module.query_payments.aws_codedeploy_deployment_group.this alarm_configuration
+# drift: module.query_payments.aws_codedeploy_deployment_group.this load_balancer_info
 
 terraform {
   # The state goes with the copy.

@@ -61,6 +61,7 @@ def document_is_rendered_as_everywhere(rendered, resources):
         "queue_name": one(resources, "aws_sqs_queue.submit_payment")["name"],
         "gateway_role_arn": one(resources, "aws_iam_role.gateway")["arn"],
         "user_pool_arn": one(resources, "aws_cognito_user_pool.users")["arn"],
+        "query_function_arn": one(resources, "module.query_payments.aws_lambda_alias.live")["arn"],
         "allowed_origin": re.search(r"Access-Control-Allow-Origin: \"'(.*?)'\"", rendered).group(1),
     }
     render = ["cargo", "run", "--quiet", "--locked", "--package", "schema", "--example", "render", "--"]

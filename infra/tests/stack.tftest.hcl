@@ -61,6 +61,10 @@ mock_provider "aws" {
     values = { arn = "arn:aws:iam::123456789012:role/function" }
   }
   override_resource {
+    target = module.query_payments.aws_lambda_alias.live
+    values = { arn = "arn:aws:lambda:eu-west-2:123456789012:function:query-payments:live" }
+  }
+  override_resource {
     target = aws_kms_key.queues
     values = { arn = "arn:aws:kms:eu-west-2:123456789012:key/queues" }
   }
@@ -95,7 +99,7 @@ run "stack" {
   }
   assert {
     condition = alltrue(flatten([for path in values(local.parsed_document.paths) : [
-      for operation in values(path) : operation["x-amazon-apigateway-integration"].passthroughBehavior == "never"
+      for operation in values(path) : operation["x-amazon-apigateway-integration"].type == "aws_proxy" ? true : operation["x-amazon-apigateway-integration"].passthroughBehavior == "never"
     ]]))
     error_message = "Any other passthrough skips validation for unknown content types."
   }
@@ -123,6 +127,25 @@ run "stack" {
   assert {
     condition     = startswith(local.parsed_document.paths["/submit"].put["x-amazon-apigateway-integration"].requestTemplates["application/json"], "Action=SendMessage&MessageBody=$util.urlEncode($input.body)&")
     error_message = "The body is sent whole and encoded."
+  }
+
+  # The queries.
+  assert {
+    condition = alltrue([for path in ["/payments", "/payments/{paymentId}"] : alltrue([
+      local.parsed_document.paths[path].get["x-amazon-apigateway-integration"].type == "aws_proxy",
+      strcontains(local.parsed_document.paths[path].get["x-amazon-apigateway-integration"].uri, "function:query-payments:live/invocations"),
+      local.parsed_document.paths[path].get.security == [{ users = ["payments/read"] }],
+      local.parsed_document.paths[path].get["x-amazon-apigateway-integration"].timeoutInMillis > module.query_payments.timeout_seconds * 1000,
+    ])])
+    error_message = "Queries go to the alias of their function, for tokens that may read, and its time ends first."
+  }
+  assert {
+    condition     = one([for parameter in local.parsed_document.paths["/payments/{paymentId}"].get.parameters : parameter.schema.maximum if parameter.name == "wait"]) + 2 < module.query_payments.timeout_seconds
+    error_message = "The function has time left when the longest wait is over."
+  }
+  assert {
+    condition     = module.query_payments.variables.REMIT_BATCH_WINDOW_SECONDS == tostring(aws_lambda_event_source_mapping.submit_payments.maximum_batching_window_in_seconds)
+    error_message = "Retry-After comes from the batching window."
   }
 
   # The gateway's limits and logs.
@@ -257,11 +280,30 @@ run "stack" {
     error_message = "The function's role."
   }
   assert {
+    condition = toset(flatten([for statement in module.query_payments.policy_statements : [
+      for action in flatten([statement.Action]) : [for resource in flatten([statement.Resource]) : "${action} ${resource}"]
+      ]])) == toset([
+      "dynamodb:BatchGetItem arn:aws:dynamodb:eu-west-2:123456789012:table/payments",
+      "dynamodb:GetItem arn:aws:dynamodb:eu-west-2:123456789012:table/payments",
+      "dynamodb:Query arn:aws:dynamodb:eu-west-2:123456789012:table/payments/index/byUser",
+      "dynamodb:Query arn:aws:dynamodb:eu-west-2:123456789012:table/refusals",
+      "dynamodb:Query arn:aws:dynamodb:eu-west-2:123456789012:table/refusals/index/byUser",
+      "kms:Decrypt arn:aws:kms:eu-west-2:123456789012:key/functions",
+      "kms:Decrypt arn:aws:kms:eu-west-2:123456789012:key/tables",
+      "logs:CreateLogStream arn:aws:logs:eu-west-2:123456789012:log-group:some:*",
+      "logs:PutLogEvents arn:aws:logs:eu-west-2:123456789012:log-group:some:*",
+      "xray:PutTelemetryRecords *",
+      "xray:PutTraceSegments *",
+    ])
+    error_message = "The query function's role only reads."
+  }
+  assert {
     condition = toset(flatten([for statement in jsondecode(aws_iam_role_policy.gateway.policy).Statement : [
       for action in flatten([statement.Action]) : [for resource in flatten([statement.Resource]) : "${action} ${resource}"]
       ]])) == toset([
       "kms:Decrypt arn:aws:kms:eu-west-2:123456789012:key/queues",
       "kms:GenerateDataKey arn:aws:kms:eu-west-2:123456789012:key/queues",
+      "lambda:InvokeFunction arn:aws:lambda:eu-west-2:123456789012:function:query-payments:live",
       "sqs:SendMessage arn:aws:sqs:eu-west-2:123456789012:queue",
     ])
     error_message = "The gateway's role."
@@ -344,6 +386,8 @@ run "stack" {
       "Remit Conflict > 5",
       "AWS/ApiGateway 4XXError > 0.1",
       "AWS/Lambda Duration > 9600",
+      "AWS/Lambda Errors > 0",
+      "AWS/Lambda Throttles > 0",
       "AWS/SQS ApproximateAgeOfOldestMessage > 604800",
     ])
     error_message = "Tickets."

@@ -1,8 +1,12 @@
-//! What the API answers. The gateway writes these bodies from the document's templates; the types are
-//! where the document's schemas of them come from.
+//! What the API answers. The gateway writes some of these bodies from the document's templates, the
+//! query function the others; the types are where the document's schemas of them come from.
 
-use schemars::JsonSchema;
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
+
+use crate::json::Object;
 
 /// The answer to an accepted payment: it is durably queued.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -32,4 +36,136 @@ pub struct Error {
     /// The property at fault, where a function found it. The gateway names it inside `message`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub field: Option<String>,
+}
+
+/// What became of a payment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PaymentStatus {
+    /// `stored`: the payment is stored, once and for good. `refused`: it never will be, for the reason
+    /// given. `held`: it could not be processed and waits for an operator; do not submit it again.
+    pub status: Status,
+    /// The payment. Absent where the refused body has no readable paymentId.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub payment_id: Option<String>,
+    /// The request that submitted what this answer is about. Only when it is the requestId that your
+    /// own PUT was answered, or bodyMd5 is its bodyMd5, is this answer about that PUT.
+    pub request_id: String,
+    /// MD5 of the body that this answer is about, in lower-case hexadecimal.
+    pub body_md5: String,
+    /// When the submission was accepted (RFC 3339, UTC).
+    pub accepted_at: String,
+    /// When it was stored, refused or held (RFC 3339, UTC).
+    pub decided_at: String,
+    /// The payment as it was submitted; only with the status `stored`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub payment: Option<StoredPayment>,
+    /// Why the submission was refused, a stable word for programs: `malformed`, `invalid`,
+    /// `owner_mismatch` or `conflict`; only with the status `refused`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Why the submission is not stored, for people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// The properties at fault; only with the status `refused`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fields: Option<Vec<String>>,
+    /// The other submissions under this paymentId that are on record and not stored, newest first; only
+    /// in the answer about one payment. A repetition of the stored payment leaves no record.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub other_attempts: Option<Vec<Attempt>>,
+}
+
+/// A submission that is not stored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Attempt {
+    /// `refused` or `held`.
+    pub status: Status,
+    /// The request that submitted it.
+    pub request_id: String,
+    /// MD5 of its body in lower-case hexadecimal.
+    pub body_md5: String,
+    /// When it was accepted (RFC 3339, UTC).
+    pub accepted_at: String,
+    /// When it was refused or held (RFC 3339, UTC).
+    pub decided_at: String,
+    /// Why it was refused, a stable word for programs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Why it is not stored, for people.
+    pub message: String,
+    /// The properties at fault.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fields: Option<Vec<String>>,
+}
+
+/// A page of the caller's payments, newest first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PaymentList {
+    /// The payments. There may be fewer than `limit`, even none, although there are more: only a page
+    /// without a cursor is the last one.
+    pub payments: Vec<PaymentStatus>,
+    /// Where the next page begins: repeat the request with the same parameters and this cursor.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
+}
+
+/// What can become of a submission that was accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// Stored, once and for good.
+    Stored,
+    /// Refused for good.
+    Refused,
+    /// In the dead-letter queue, waiting for an operator.
+    Held,
+}
+
+impl Status {
+    /// Every status by its name.
+    pub const NAMES: [(&str, Status); 3] =
+        [("stored", Status::Stored), ("refused", Status::Refused), ("held", Status::Held)];
+}
+
+impl JsonSchema for Status {
+    fn schema_name() -> Cow<'static, str> {
+        "Status".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "enum": Self::NAMES.map(|(name, _)| name) })
+    }
+}
+
+/// Every property of a stored payment, as it was submitted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct StoredPayment(pub Object);
+
+/// Open where [`crate::payment::Payment`] is closed: an answer also holds what a newer gateway let in.
+impl JsonSchema for StoredPayment {
+    fn schema_name() -> Cow<'static, str> {
+        "StoredPayment".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let required = ["paymentId", "userId", "amount", "currency", "description"];
+        let text = required.map(|name| (name.to_owned(), serde_json::json!({ "type": "string" })));
+        let properties: serde_json::Map<String, serde_json::Value> = text.into_iter().collect();
+        json_schema!({
+            "type": "object",
+            "description": "A payment as it was submitted: every property of Payment that it was \
+                            submitted with, strings such as the amount unchanged, numbers by value. \
+                            Ignore properties that you do not know: newer versions may add some.",
+            "required": required,
+            "properties": properties,
+        })
+    }
 }

@@ -10,6 +10,7 @@ use std::str::FromStr;
 
 use bigdecimal::BigDecimal;
 use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use crate::refusal::Refusal;
@@ -111,6 +112,23 @@ fn parse_value(text: &str, depth: usize) -> Result<Json, Refusal> {
             field: String::new(),
             rule: "must be a number of at most 38 significant digits between 1E-130 and 1E+126",
         }),
+    }
+}
+
+/// Numbers are written as they were read.
+impl Serialize for Json {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Json::Null => serializer.serialize_unit(),
+            Json::Bool(value) => serializer.serialize_bool(*value),
+            Json::Number(Number(text)) => {
+                let raw = RawValue::from_string(text.clone());
+                raw.map_err(serde::ser::Error::custom)?.serialize(serializer)
+            }
+            Json::String(text) => serializer.serialize_str(text),
+            Json::Array(items) => serializer.collect_seq(items),
+            Json::Object(members) => serializer.collect_map(members),
+        }
     }
 }
 
@@ -281,6 +299,14 @@ mod tests {
             let object = parse_object(&format!(r#"{{"name":{value}}}"#)).unwrap();
             assert_eq!(stored_bytes(&object), 1 + 4 + bytes, "{value}");
         }
+    }
+
+    #[test]
+    fn what_was_read_is_written_again() {
+        let number = "12345678901234567890123456789012345678";
+        let body = format!(r#"{{"a":[null,true,"\n\"ü",{number},-1.50e+3],"b":{{"c":0.10}}}}"#);
+        let read = parse_object(&body).unwrap();
+        assert_eq!(serde_json::to_string(&read).unwrap(), body);
     }
 
     #[test]

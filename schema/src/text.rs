@@ -67,6 +67,15 @@ macro_rules! text {
             }
         }
 
+        /// Reads the text of a parameter.
+        impl std::str::FromStr for $name {
+            type Err = Refusal;
+
+            fn from_str(text: &str) -> Result<Self, Refusal> {
+                Self::parse(&Json::String(text.to_owned()))
+            }
+        }
+
         impl JsonSchema for $name {
             fn schema_name() -> std::borrow::Cow<'static, str> {
                 stringify!($name).into()

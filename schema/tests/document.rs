@@ -3,7 +3,7 @@
 //!
 //! `REMIT_REFRESH=1 cargo test -p schema --test document` writes the generated block anew.
 
-use schema::answer::{Accepted, Error};
+use schema::answer::{Accepted, Error, PaymentList, PaymentStatus};
 use schema::document::TEXT;
 use schema::envelope::{SCHEMA_VERSION, attribute};
 use schema::payment::Payment;
@@ -41,6 +41,8 @@ fn components() -> Map<String, Value> {
     generator.subschema_for::<Payment>();
     generator.subschema_for::<Accepted>();
     generator.subschema_for::<Error>();
+    generator.subschema_for::<PaymentStatus>();
+    generator.subschema_for::<PaymentList>();
     let definitions = generator.take_definitions(true);
     definitions.into_iter().map(|(name, schema)| (name, lower(schema))).collect()
 }
@@ -168,4 +170,27 @@ fn the_request_template_writes_exactly_the_attributes_of_the_envelope() {
     assert_eq!(names, envelope);
     let version = format!("&MessageAttribute.4.Value.StringValue={SCHEMA_VERSION}");
     assert!(template.contains(&version), "{template}");
+}
+
+/// API Gateway checks no parameter, the function checks them by the types' rules, and clients read these.
+#[test]
+fn parameters_have_the_rules_of_their_types() {
+    let document = document();
+    let parameter = |path: &str, name: &str| {
+        let parameters = document["paths"][path]["get"]["parameters"].as_array().unwrap();
+        parameters.iter().find(|one| one["name"] == name).unwrap()["schema"].clone()
+    };
+    let properties = &components()["Payment"]["properties"];
+    for (path, name, property) in [
+        ("/payments/{paymentId}", "paymentId", "paymentId"),
+        ("/payments", "from", "requestedExecutionDate"),
+        ("/payments", "to", "requestedExecutionDate"),
+    ] {
+        for keyword in ["type", "pattern", "minLength", "maxLength"] {
+            let given = &parameter(path, name)[keyword];
+            assert_eq!(*given, properties[property][keyword], "{name} {keyword}");
+        }
+    }
+    let statuses = &components()["PaymentStatus"]["properties"]["status"]["enum"];
+    assert_eq!(parameter("/payments", "status")["enum"], *statuses);
 }

@@ -3,6 +3,8 @@
 //! - [`stack`]: the language that the stories are told in.
 //! - [`proxy`]: the bad network that one of them needs.
 //! - [`stories::submission`]: what a client sees.
+//! - [`stories::query`]: what a client is told afterwards, and nobody else.
+//! - [`client`], [`stories::example`]: a client that does everything as it should.
 //! - [`stories::failure`]: what an operator sees.
 //! - [`stories::network`]: what survives a bad network.
 //! - [`stories::workbench`]: what an operator does about it, with `cargo dlq`.
@@ -15,6 +17,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a story may stop at whatever it does not expect")]
 
+mod client;
 mod proxy;
 mod stack;
 mod stories;

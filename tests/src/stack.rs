@@ -145,14 +145,18 @@ impl Stack {
         let _ = kill_process(process, signal);
     }
 
-    /// The processes of the functions.
+    /// The processes of the function that stores payments.
     pub(crate) fn function_processes(&self) -> Vec<u32> {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", self.process_id())).unwrap();
         let children = |task: std::fs::DirEntry| {
             std::fs::read_to_string(task.path().join("children")).unwrap_or_default()
         };
         let children: String = tasks.flatten().map(children).collect();
-        children.split_whitespace().map(|id| id.parse().unwrap()).collect()
+        let submits = |id: &&str| {
+            let command = std::fs::read_to_string(format!("/proc/{id}/cmdline"));
+            command.unwrap_or_default().contains(local::pipeline::SUBMIT)
+        };
+        children.split_whitespace().filter(submits).map(|id| id.parse().unwrap()).collect()
     }
 
     /// An address, a name or a URL of the ready file.
@@ -180,6 +184,11 @@ impl Stack {
             "currency": "GBP",
             "description": "Invoice 4711",
         })
+    }
+
+    /// A client of the API.
+    pub(crate) fn http(&self) -> &reqwest::Client {
+        &self.http
     }
 
     /// Submits bytes with any token and content type, whatever comes of it.

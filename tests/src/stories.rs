@@ -1,8 +1,10 @@
 //! The stories, by who tells them.
 
 mod command;
+mod example;
 mod failure;
 mod network;
+mod query;
 mod restart;
 mod submission;
 mod workbench;
@@ -83,6 +85,8 @@ fn request_id(letter: &Message) -> Option<&str> {
 pub(crate) fn all() -> Vec<Trial> {
     let rooms = [
         submission::all(),
+        query::all(),
+        example::all(),
         failure::all(),
         network::all(),
         restart::all(),

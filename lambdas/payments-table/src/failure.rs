@@ -17,6 +17,10 @@ pub enum Operation {
     RecordRefusal,
     /// Reading what is on record of a payment.
     ReadRecords,
+    /// Listing a user's stored payments.
+    ListPayments,
+    /// Listing a user's refused or held payments.
+    ListRecords,
 }
 
 impl fmt::Display for Operation {
@@ -26,6 +30,8 @@ impl fmt::Display for Operation {
             Operation::ReadPayment => "read payment",
             Operation::RecordRefusal => "record refusal",
             Operation::ReadRecords => "read records",
+            Operation::ListPayments => "list payments",
+            Operation::ListRecords => "list records",
         })
     }
 }

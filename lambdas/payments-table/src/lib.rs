@@ -20,5 +20,6 @@ mod table;
 
 pub use failure::Failure;
 pub use item::{PaymentItem, StoredPayment, Submission};
+pub use query::{Listing, Page, Position};
 pub use record::{Kind, Record};
 pub use table::{PaymentsTable, Put};

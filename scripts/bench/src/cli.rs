@@ -11,7 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::kills::{self, Kills};
 use crate::load::Load;
 use crate::pipeline::{Pipeline, ROLE, found};
-use crate::{account, measure};
+use crate::{account, measure, reads};
 
 /// Submits payments to a local pipeline, measures, and accounts for every one.
 ///
@@ -60,6 +60,15 @@ struct Measure {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Measure the answers about payments of a user who has many.
+    Reads {
+        /// Payments that the user has.
+        #[arg(long, value_name = "COUNT", default_value_t = 100_000)]
+        payments: usize,
+        /// Questions of each kind.
+        #[arg(long, value_name = "COUNT", default_value_t = 1_000)]
+        count: usize,
+    },
     /// Kill functions and the whole pipeline while payments come in; fail if one is lost.
     Kills {
         /// Payments to submit.
@@ -99,6 +108,13 @@ fn run(cli: Cli) -> anyhow::Result<()> {
     runtime.block_on(async {
         match cli.command {
             None => measured(cli.measure).await,
+            Some(Command::Reads { payments, count }) => {
+                let bar = bar();
+                let lines = reads::run(payments, count, &bar).await?;
+                bar.finish_and_clear();
+                lines.iter().for_each(|line| println!("{line}"));
+                Ok(())
+            }
             Some(Command::Kills { count, functions, pipelines, seed }) => {
                 let seed = seed.unwrap_or_else(|| fastrand::u64(..));
                 println!("cargo load kills --seed {seed}");

@@ -82,6 +82,17 @@ impl Client {
         Ok(serde_json::from_slice::<Accepted>(&answer)?.request_id)
     }
 
+    /// Asks the API, for example `/payments?limit=25`, as the demo user.
+    ///
+    /// # Errors
+    /// Any other answer than 200, or none.
+    pub async fn ask(&self, path: &str) -> anyhow::Result<Value> {
+        let request = Request::get(format!("{}{path}", self.ready.api))
+            .header(AUTHORIZATION, format!("Bearer {}", self.ready.token))
+            .body(Full::default())?;
+        Ok(serde_json::from_slice(&self.send(request).await?)?)
+    }
+
     /// A bare PUT: one message of a payment's size on a queue that nobody reads, in the queue's own
     /// query form, as the gateway sends it.
     ///

@@ -2,6 +2,7 @@
 //!
 //! - [`cli`]: flags and subcommands.
 //! - [`measure`]: a run: the bare baseline, the load, the account.
+//! - [`reads`]: what the answers about payments take.
 //! - [`kills`]: a run in which functions and the whole pipeline are killed.
 //! - [`load`]: open and closed loops of submissions.
 //! - [`account`]: what became of everything that was accepted.
@@ -20,6 +21,7 @@ pub mod kills;
 pub mod load;
 pub mod measure;
 pub mod pipeline;
+pub mod reads;
 pub mod report;
 
 pub use cli::main;

@@ -92,7 +92,8 @@ impl Pipeline {
         for task in std::fs::read_dir(format!("/proc/{process}/task"))?.flatten() {
             let children = std::fs::read_to_string(task.path().join("children"));
             let children = children.unwrap_or_default();
-            let ids = children.split_whitespace().filter_map(|id| id.parse().ok());
+            let ids = children.split_whitespace().filter(|id| submits(id));
+            let ids = ids.filter_map(|id| id.parse().ok());
             processes.extend(ids.filter_map(Pid::from_raw));
         }
         processes.sort_by_key(|process| process.as_raw_nonzero());
@@ -117,6 +118,12 @@ impl Pipeline {
             }
         }
     }
+}
+
+/// Whether a process is the function that stores payments; the others only read.
+fn submits(process_id: &str) -> bool {
+    let command = std::fs::read_to_string(format!("/proc/{process_id}/cmdline"));
+    command.unwrap_or_default().contains(local::pipeline::SUBMIT)
 }
 
 fn spawn(directory: &Path, flags: &[String]) -> anyhow::Result<Child> {

@@ -9,7 +9,7 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::http::Request;
 use libfuzzer_sys::fuzz_target;
-use local::gateway::{Gateway, Options};
+use local::gateway::{Gateway, Options, unanswering};
 use local::tokens::{EXPIRES_IN, Issuer, SCOPES};
 use tokio::runtime::Runtime;
 use tower::ServiceExt as _;
@@ -51,11 +51,12 @@ static STAND: LazyLock<Stand> = LazyLock::new(|| {
         *received.lock().expect("no panic") = Some(form);
         r#"{"SendMessageResponse":{"SendMessageResult":{"MessageId":"m","MD5OfMessageBody":"d"}}}"#
     });
-    let names =
-        "partition region account_id queue_name gateway_role_arn user_pool_arn allowed_origin";
-    let values: Vec<(&str, &str)> = names.split(' ').map(|name| (name, "x")).collect();
+    let names = "partition region account_id queue_name gateway_role_arn user_pool_arn \
+                 query_function_arn allowed_origin";
+    let values: Vec<(&str, &str)> = names.split_whitespace().map(|name| (name, "x")).collect();
     let document = schema::document::render(schema::document::TEXT, &values).expect("the document");
-    let gateway = Gateway::new(&document, issuer.verifier(), queue, Options::default());
+    let (verifier, options) = (issuer.verifier(), Options::default());
+    let gateway = Gateway::new(&document, verifier, queue, &unanswering("x"), options);
     Stand {
         runtime: tokio::runtime::Builder::new_current_thread()
             .enable_all()

@@ -18,7 +18,7 @@ use uuid::Uuid;
 use crate::faults::Rates;
 use crate::functions::exit_when_parent_is_gone;
 use crate::live::{Above, Live};
-use crate::pipeline::{FUNCTION, Pipeline, Ready, write_ready_file};
+use crate::pipeline::{Pipeline, QUERY, Ready, SUBMIT, write_ready_file};
 use crate::tokens::{EXPIRES_IN, Issuer, SCOPES};
 
 /// Runs the whole Remit pipeline on this machine: API, queue, functions, tables.
@@ -197,7 +197,8 @@ fn function(name: &str) -> anyhow::Result<()> {
     exit_when_parent_is_gone();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     match name {
-        FUNCTION => runtime.block_on(submit_payments::run(&Process)),
+        SUBMIT => runtime.block_on(submit_payments::run(&Process)),
+        QUERY => runtime.block_on(query_payments::run(&Process)),
         _ => anyhow::bail!("there is no function {name}"),
     }
 }
@@ -224,6 +225,7 @@ fn banner(pipeline: &Pipeline, data_dir: &Path) -> String {
 Remit is running. Ctrl-C stops it; everything is kept in {data_dir}.
 
   API     {api}
+  Try it  {api}/docs
   Queue   {queue}
   Tables  {table}
   Log     {log}
@@ -231,6 +233,11 @@ Remit is running. Ctrl-C stops it; everything is kept in {data_dir}.
 Submit a payment as the demo user:
 
 curl -i -X PUT {api}/submit -H 'Authorization: Bearer {token}' -H 'Content-Type: application/json' -d '{example}'
+
+What became of it (fill in its paymentId), and what there is:
+
+curl -i '{api}/payments/PAYMENT_ID?wait=25' -H 'Authorization: Bearer {token}'
+curl -i '{api}/payments' -H 'Authorization: Bearer {token}'
 
 Look at it with the aws CLI:
 

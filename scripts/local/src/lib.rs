@@ -4,6 +4,7 @@
 //! - [`pipeline`]: everything below, started in order and stopped in order.
 //! - [`gateway`]: the first door, an API Gateway driven by the OpenAPI document. **A new endpoint**
 //!   needs nothing here unless its integration is of a new kind.
+//! - [`docs`]: the API's page, on which it can be tried.
 //! - [`tokens`]: the user pool's place, an issuer of access tokens.
 //! - [`queue`]: the second door, an SQS on SQLite.
 //! - [`functions`]: the third door, the functions as real processes behind Lambda's Runtime API, and
@@ -16,6 +17,7 @@
 //! forgets what it has accepted when it is killed.
 
 pub mod cli;
+pub mod docs;
 pub mod faults;
 pub mod functions;
 pub mod gateway;

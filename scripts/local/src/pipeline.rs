@@ -13,22 +13,30 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use uuid::Uuid;
 
 use crate::cli::Settings;
+use crate::docs::{self, Docs};
 use crate::faults::{self, Faults, Unreliable};
 use crate::functions::event_source::{Mapping, MappingSettings};
 use crate::functions::{CrashAfter, Function, FunctionSettings, Line, LineSink};
-use crate::gateway::{self, Gateway, Options};
+use crate::gateway::{self, Gateway, Invoke, Options};
 use crate::live::Live;
 use crate::queue::Queues;
 use crate::table::{TableNames, TableServer};
 use crate::tokens::{EXPIRES_IN, Issuer, SCOPES};
 
-/// The function's name.
-pub const FUNCTION: &str = "submit-payments";
+/// The function that stores payments.
+pub const SUBMIT: &str = "submit-payments";
+
+/// The function that says what became of them.
+pub const QUERY: &str = "query-payments";
 
 /// What the functions write, inside the data directory.
 pub const LOG_FILE: &str = "functions.log";
+
+/// Pages from anywhere may use this pipeline.
+const ALLOWED_ORIGIN: &str = "*";
 
 const QUEUE: &str = "submit-payment-queue";
 const DEAD_LETTER_QUEUE: &str = "submit-payment-dlq";
@@ -37,6 +45,15 @@ const REFUSALS_TABLE: &str = "RefusalsTable";
 
 /// The user whose token is printed.
 const DEMO_USER: &str = "5f2c8d34-1b7e-4e0a-8c55-90d1e2f3a4b5";
+
+/// What the document calls the function of the queries.
+const QUERY_ARN: &str = "arn:aws:lambda:us-east-1:000000000000:function:query-payments:live";
+
+/// Processes of the query function: each waiting client takes one for as long as it waits.
+const QUERY_ENVIRONMENTS: usize = 4;
+
+/// Time of one query, as deployed: the longest wait and the last reads.
+const QUERY_TIMEOUT: Duration = Duration::from_secs(28);
 
 /// The deployed values: an invocation's time, the margin before its end, records in progress at once,
 /// and how long the queues keep a message.
@@ -90,6 +107,7 @@ pub struct Pipeline {
     drawing: JoinHandle<()>,
     mapping: Mapping,
     function: Function,
+    query: Function,
     table: TableServer,
     ready_file: PathBuf,
     _lock: File,
@@ -130,7 +148,6 @@ impl Pipeline {
             token: issuer.issue(DEMO_USER, SCOPES, EXPIRES_IN)?,
         };
         let options = Options { rate_limit: settings.rate_limit, ..Options::default() };
-        let gateway = Gateway::new(&document()?, issuer.verifier(), queues.router(), options)?;
         let stop_servers = watch::Sender::new(false);
         let mut servers = vec![serve(queue_listener, queues.router(), &stop_servers)];
         let seed = settings.seed.unwrap_or_else(|| fastrand::u64(..));
@@ -143,10 +160,18 @@ impl Pipeline {
             servers.push(serve(listener, proxy, &stop_servers));
         }
         let sink = log_to(&data_dir.join(LOG_FILE), live)?;
-        let function = Function::start(function_settings(settings, &ready, edges, sink)?).await?;
+        let query = query_settings(settings, &ready, Arc::clone(&sink))?;
+        let function = function_settings(settings, &ready, edges, sink)?;
+        let (function, query) =
+            tokio::try_join!(Function::start(function), Function::start(query))?;
+        let functions = [(QUERY_ARN.to_owned(), invoke(&query))].into();
+        let (document, verifier) = (document()?, issuer.verifier());
+        let gateway = Gateway::new(&document, verifier, queues.router(), &functions, options)?;
+        let docs = docs::router(Docs { document, issuer, user: DEMO_USER });
         let drawing = live.draw(queues.clone(), QUEUE, DEAD_LETTER_QUEUE);
         let mapping = start_mapping(mapping, queues, function.clone(), faults.as_ref());
-        servers.push(serve(api_listener, live.counting(gateway.router()), &stop_servers));
+        let api = docs.fallback_service(live.counting(gateway.router()));
+        servers.push(serve(api_listener, api, &stop_servers));
         let seed = faults.map(|_| seed);
         write_ready_file(&ready_file, &ready)?;
         Ok(Pipeline {
@@ -157,6 +182,7 @@ impl Pipeline {
             drawing,
             mapping,
             function,
+            query,
             table,
             ready_file,
             _lock: lock,
@@ -190,6 +216,7 @@ impl Pipeline {
                 Err(error) => tracing::error!(%error, "a server broke"),
             }
         }
+        self.query.stop(STOP_WITHIN).await;
         self.table.stop().await;
     }
 }
@@ -213,6 +240,15 @@ impl Edges {
         let crash_after: CrashAfter = Arc::new(move || faults.crash_after());
         Edges { table: proxy.clone(), queue: proxy, crash_after: Some(crash_after) }
     }
+}
+
+/// The function as the gateway calls it.
+fn invoke(function: &Function) -> Invoke {
+    let function = function.clone();
+    Arc::new(move |event| {
+        let function = function.clone();
+        Box::pin(async move { function.invoke(event).await })
+    })
 }
 
 fn start_mapping(
@@ -342,7 +378,8 @@ fn document() -> anyhow::Result<String> {
         ("queue_name", QUEUE),
         ("gateway_role_arn", "arn:aws:iam::000000000000:role/local"),
         ("user_pool_arn", "arn:aws:cognito-idp:us-east-1:000000000000:userpool/local"),
-        ("allowed_origin", "*"),
+        ("query_function_arn", QUERY_ARN),
+        ("allowed_origin", ALLOWED_ORIGIN),
     ];
     Ok(schema::document::render(schema::document::TEXT, &values)?)
 }
@@ -366,15 +403,44 @@ fn function_settings(
         ("AWS_ENDPOINT_URL_DYNAMODB", edges.table),
     ];
     Ok(FunctionSettings {
-        name: FUNCTION.to_owned(),
+        name: SUBMIT.to_owned(),
         executable: std::env::current_exe().context("cannot find this program again")?,
-        arguments: vec!["function".to_owned(), FUNCTION.to_owned()],
+        arguments: vec!["function".to_owned(), SUBMIT.to_owned()],
         variables: variables.map(|(name, value)| (name.to_owned(), value)).into(),
         memory_mb: 1_769,
         timeout: FUNCTION_TIMEOUT,
         environments: usize::from(settings.max_concurrency),
         sink,
         crash_after: edges.crash_after,
+    })
+}
+
+/// The query function, which no fault touches: it only reads.
+fn query_settings(
+    settings: &Settings,
+    ready: &Ready,
+    sink: LineSink,
+) -> anyhow::Result<FunctionSettings> {
+    // Good until the pipeline stops, and so are the cursors.
+    let cursor_key = format!("{}{}", Uuid::new_v4(), Uuid::new_v4());
+    let variables = [
+        ("REMIT_PAYMENTS_TABLE", ready.payments_table.clone()),
+        ("REMIT_REFUSALS_TABLE", ready.refusals_table.clone()),
+        ("REMIT_CURSOR_KEY", cursor_key),
+        ("REMIT_ALLOWED_ORIGIN", ALLOWED_ORIGIN.to_owned()),
+        ("REMIT_BATCH_WINDOW_SECONDS", settings.batching_window.to_string()),
+        ("AWS_ENDPOINT_URL_DYNAMODB", ready.table.clone()),
+    ];
+    Ok(FunctionSettings {
+        name: QUERY.to_owned(),
+        executable: std::env::current_exe().context("cannot find this program again")?,
+        arguments: vec!["function".to_owned(), QUERY.to_owned()],
+        variables: variables.map(|(name, value)| (name.to_owned(), value)).into(),
+        memory_mb: 512,
+        timeout: QUERY_TIMEOUT,
+        environments: QUERY_ENVIRONMENTS,
+        sink,
+        crash_after: None,
     })
 }
 

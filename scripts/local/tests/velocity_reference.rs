@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::http::Request;
-use local::gateway::{Gateway, Options};
+use local::gateway::{Gateway, Options, unanswering};
 use local::tokens::{EXPIRES_IN, Issuer, SCOPES};
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
@@ -62,10 +62,11 @@ async fn rendered_by_the_gateway(bodies: &[String]) -> Vec<String> {
         r#"{"SendMessageResponse":{"SendMessageResult":{"MessageId":"m","MD5OfMessageBody":"d"}}}"#
     });
     let names = "partition region account_id queue_name gateway_role_arn user_pool_arn \
-                 allowed_origin";
+                 query_function_arn allowed_origin";
     let values: Vec<(&str, &str)> = names.split_whitespace().map(|name| (name, "x")).collect();
     let document = schema::document::render(schema::document::TEXT, &values).expect("the document");
-    let gateway = Gateway::new(&document, issuer.verifier(), queue, Options::default());
+    let (verifier, options) = (issuer.verifier(), Options::default());
+    let gateway = Gateway::new(&document, verifier, queue, &unanswering("x"), options);
     let router = gateway.expect("a gateway").router();
     for body in bodies {
         let request = Request::put("/submit")

@@ -7,6 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use axum::http::{HeaderMap, HeaderValue};
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::refusal::Refusal;
@@ -53,6 +54,17 @@ impl RequestContext {
         ]
     }
 
+    /// The part of it that a function is given.
+    pub(super) fn to_json(&self) -> Value {
+        let authorizer = self.claims.as_ref().map(|claims| json!({ "claims": **claims }));
+        json!({
+            "requestId": self.request_id,
+            "extendedRequestId": self.extended_request_id,
+            "requestTimeEpoch": u64::try_from(self.arrived_at_ms).unwrap_or_default(),
+            "authorizer": authorizer,
+        })
+    }
+
     /// The value of a `$context` variable.
     pub(super) fn get(&self, field: Field) -> Option<Cow<'_, str>> {
         match field {
@@ -62,11 +74,11 @@ impl RequestContext {
             Field::Subject => self.claims.as_ref().map(|claims| Cow::Borrowed(&*claims.sub)),
             Field::ErrorMessageString => {
                 let message = self.refusal.as_ref()?.message();
-                Some(Cow::Owned(serde_json::Value::from(message).to_string()))
+                Some(Cow::Owned(Value::from(message).to_string()))
             }
             Field::ValidationErrorString => {
                 let sentence = self.refusal.as_ref()?.validation_error()?;
-                let quoted = serde_json::Value::from(sentence).to_string();
+                let quoted = Value::from(sentence).to_string();
                 Some(Cow::Owned(quoted[1..quoted.len() - 1].to_owned()))
             }
         }

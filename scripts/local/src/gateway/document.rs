@@ -56,9 +56,8 @@ pub(super) struct Document {
 pub(super) struct RequestValidator {
     /// The body against its schema.
     pub(super) validate_request_body: bool,
-    /// The presence of required parameters: the document has none.
-    #[serde(rename = "validateRequestParameters")]
-    _validate_request_parameters: bool,
+    /// The presence of required parameters.
+    pub(super) validate_request_parameters: bool,
 }
 
 /// The methods that the document can use.
@@ -98,11 +97,38 @@ pub(super) struct Operation {
     /// Security schemes, each with the scopes of which a token needs one.
     #[serde(default)]
     pub(super) security: Vec<BTreeMap<String, Vec<String>>>,
+    #[serde(default)]
+    pub(super) parameters: Vec<Parameter>,
     pub(super) request_body: Option<RequestBody>,
     /// The declared responses by status.
     pub(super) responses: BTreeMap<String, DeclaredResponse>,
     #[serde(rename = "x-amazon-apigateway-integration")]
     pub(super) integration: Integration,
+}
+
+/// A parameter. API Gateway checks that a required one is there, and nothing of its schema.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Parameter {
+    pub(super) name: String,
+    #[serde(rename = "in")]
+    pub(super) location: Location,
+    #[serde(default)]
+    pub(super) required: bool,
+    #[serde(rename = "description")]
+    _description: Option<IgnoredAny>,
+    pub(super) schema: Value,
+    #[serde(rename = "example")]
+    _example: Option<IgnoredAny>,
+}
+
+/// Where a parameter stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Location {
+    Header,
+    Path,
+    Query,
 }
 
 #[derive(Debug, Deserialize)]
@@ -151,6 +177,8 @@ pub(super) struct DeclaredResponse {
 pub(super) enum Integration {
     /// A call to SQS's query protocol.
     Aws(AwsIntegration),
+    /// A call to a function, which gets the whole request and makes the whole response.
+    AwsProxy(ProxyIntegration),
     /// No call: a response made of the document alone.
     Mock(MockIntegration),
 }
@@ -169,6 +197,17 @@ pub(super) struct AwsIntegration {
     pub(super) request_parameters: BTreeMap<String, Static>,
     pub(super) request_templates: OnlyJson<String>,
     pub(super) responses: BTreeMap<String, IntegrationResponse>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct ProxyIntegration {
+    #[serde(rename = "httpMethod")]
+    _http_method: OnlyPost,
+    pub(super) uri: String,
+    #[serde(rename = "credentials")]
+    _credentials: String,
+    pub(super) timeout_in_millis: u64,
 }
 
 #[derive(Debug, Deserialize)]

@@ -1,5 +1,5 @@
-//! What is behind an operation: the queue, or nothing. The request is made by the document's
-//! template, and the document's integration responses turn the queue's answer into ours.
+//! What is behind an operation: the queue, a function, or nothing. The queue's request is made by the
+//! document's template, and the document's integration responses turn its answer into ours.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,6 +18,7 @@ use super::context::RequestContext;
 use super::document::{
     AwsIntegration, DeclaredResponse, Integration as Described, IntegrationResponse, headers,
 };
+use super::proxy::{FunctionCall, Functions};
 use super::refusal::Refusal;
 use super::response;
 use super::template::{Input, Template};
@@ -26,10 +27,11 @@ use super::template::{Input, Template};
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 /// What an operation does once a request is found good.
-#[derive(Debug)]
 pub(super) enum Integration {
     /// Calls the queue.
     Queue(QueueCall),
+    /// Calls a function.
+    Function(FunctionCall),
     /// Answers by itself.
     Mock(Mapping),
 }
@@ -63,30 +65,20 @@ impl Integration {
     pub(super) fn new(
         integration: Described,
         declared: &BTreeMap<String, DeclaredResponse>,
+        functions: &Functions,
     ) -> Result<Self> {
         match integration {
             Described::Aws(call) => QueueCall::new(call, declared).map(Self::Queue),
+            Described::AwsProxy(call) => FunctionCall::new(&call, functions).map(Self::Function),
             Described::Mock(mock) => Mapping::new(mock.responses.default, declared).map(Self::Mock),
         }
     }
 
-    /// Does it. The answer is the client's.
-    ///
-    /// # Errors
-    /// The queue gave no answer, or one that is not text.
-    pub(super) async fn call(
-        &self,
-        queue: &Router,
-        input: Input<'_>,
-        context: &RequestContext,
-    ) -> Result<Response<Body>, Refusal> {
+    /// Whether another content type than JSON is refused for want of a template: a function takes all.
+    pub(super) fn takes_json_only(&self) -> bool {
         match self {
-            Self::Queue(call) => {
-                let answer = timeout(call.timeout, call.send(queue, input, context)).await;
-                let (status, answer) = answer.map_err(|_| Refusal::IntegrationTimeout)??;
-                Ok(call.mapping(status).respond(&answer, context))
-            }
-            Self::Mock(mapping) => Ok(mapping.respond("", context)),
+            Self::Queue(_) | Self::Mock(_) => true,
+            Self::Function(_) => false,
         }
     }
 }
@@ -113,6 +105,21 @@ impl QueueCall {
             mappings,
             default: default.context("no default integration response")?,
         })
+    }
+
+    /// Calls the queue. The answer is the client's.
+    ///
+    /// # Errors
+    /// The queue gave no answer, or one that is not text.
+    pub(super) async fn call(
+        &self,
+        queue: &Router,
+        input: Input<'_>,
+        context: &RequestContext,
+    ) -> Result<Response<Body>, Refusal> {
+        let answer = timeout(self.timeout, self.send(queue, input, context)).await;
+        let (status, answer) = answer.map_err(|_| Refusal::IntegrationTimeout)??;
+        Ok(self.mapping(status).respond(&answer, context))
     }
 
     async fn send(
@@ -163,7 +170,8 @@ impl Mapping {
         })
     }
 
-    fn respond(&self, answer: &str, context: &RequestContext) -> Response<Body> {
+    /// The response to the client, made of the queue's answer.
+    pub(super) fn respond(&self, answer: &str, context: &RequestContext) -> Response<Body> {
         let Some(template) = &self.template else {
             return response(self.status, &self.headers, String::new());
         };

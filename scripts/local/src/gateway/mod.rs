@@ -2,22 +2,26 @@
 //! start on anything in there that it does not know. A payment it accepts has a message id.
 //!
 //! - `document`: the document, read into types
+//! - `route`: paths and parameters
 //! - `authorizer`, `validation`, `rate`: the checks, in this order
 //! - `template`: the mapping templates; `context`: the values they can use
 //! - `integration`: the call to the queue and the meaning of its answers
+//! - `proxy`: the call to a function
 //! - `refusal`: the answers without an integration
 //! - `server`: HTTP with bounds
 //!
-//! Nothing in here logs: what a request holds never leaves it but for the queue. Differences to
-//! AWS: a body over 8 KiB is answered 413 here and by the firewall's 403 there, the words about a
-//! wrong body are our own, and there is no firewall.
+//! Nothing in here logs: what a request holds never leaves it but for the queue and the functions.
+//! Differences to AWS: a body over 8 KiB is answered 413 here and by the firewall's 403 there, the
+//! words about a wrong body are our own, and there is no firewall.
 
 mod authorizer;
 mod context;
 mod document;
 mod integration;
+mod proxy;
 mod rate;
 mod refusal;
+mod route;
 mod server;
 mod template;
 #[cfg(test)]
@@ -46,8 +50,11 @@ use self::authorizer::Authorizer;
 use self::context::RequestContext;
 use self::document::{Components, Document, RequestValidator};
 use self::integration::Integration;
+use self::proxy::ProxyRequest;
+pub use self::proxy::{Functions, Invoke, unanswering};
 use self::rate::RateLimit;
 use self::refusal::{Refusal, Refusals};
+use self::route::{PathParameters, Route};
 pub use self::server::serve;
 use self::template::Input;
 use self::validation::BodyValidation;
@@ -77,7 +84,8 @@ impl Default for Options {
 }
 
 struct Inner {
-    routes: HashMap<String, HashMap<Method, Operation>>,
+    /// The more literal ones first.
+    routes: Vec<(Route, HashMap<Method, Operation>)>,
     refusals: Refusals,
     authorizer: Authorizer,
     rate_limit: Option<RateLimit>,
@@ -89,13 +97,15 @@ struct Inner {
 struct Operation {
     /// A caller needs one of these scopes; none where nobody needs a token.
     scopes: Option<Vec<String>>,
+    /// Those whose presence is checked.
+    parameters: Vec<document::Parameter>,
     body: Option<BodyValidation>,
     integration: Integration,
 }
 
 impl Gateway {
     /// Compiles the rendered document. `queue` answers SQS's query protocol and is called in
-    /// process.
+    /// process; `functions` are those that the document may name.
     ///
     /// # Errors
     /// Something in the document that this gateway does not know, or that contradicts itself.
@@ -103,21 +113,25 @@ impl Gateway {
         document: &str,
         verifier: Verifier,
         queue: Router,
+        functions: &Functions,
         options: Options,
     ) -> Result<Self> {
         let Document { validators, paths, gateway_responses, components, .. } =
             Document::parse(document)?;
-        let mut routes = HashMap::new();
+        let mut routes = Vec::new();
         for (path, verbs) in paths {
-            ensure!(!path.contains('{'), "path parameters are not supported: {path}");
+            let route = Route::new(&path)?;
             let mut operations = HashMap::new();
             for (verb, operation) in verbs {
-                let operation = Operation::new(operation, &validators, &components)
+                let checked = route.check_declared(&operation.parameters);
+                let operation = checked
+                    .and_then(|()| Operation::new(operation, &validators, &components, functions))
                     .with_context(|| format!("the operation {verb:?} {path}"))?;
                 operations.insert(verb.into(), operation);
             }
-            routes.insert(path, operations);
+            routes.push((route, operations));
         }
+        routes.sort_by_key(|(route, _)| route.parameter_count());
         Ok(Self(Arc::new(Inner {
             routes,
             refusals: Refusals::new(gateway_responses)?,
@@ -139,6 +153,7 @@ impl Operation {
         described: document::Operation,
         validators: &BTreeMap<String, RequestValidator>,
         components: &Components,
+        functions: &Functions,
     ) -> Result<Self> {
         let scopes = match &described.security[..] {
             [] => None,
@@ -154,10 +169,13 @@ impl Operation {
         let compile = |body: document::RequestBody| {
             BodyValidation::new(&body.content.json.schema, &components.schemas)
         };
+        let checked = validator.validate_request_parameters;
+        let integration = described.integration;
         Ok(Self {
             scopes: scopes.map(|(_, scopes)| scopes.clone()),
+            parameters: if checked { described.parameters } else { Vec::new() },
             body: body.map(compile).transpose()?,
-            integration: Integration::new(described.integration, &described.responses)?,
+            integration: Integration::new(integration, &described.responses, functions)?,
         })
     }
 }
@@ -180,15 +198,19 @@ impl Inner {
     ) -> Result<Response<Body>, Refusal> {
         let (Parts { method, uri, headers, .. }, body) = request.into_parts();
         check_head(&uri, &headers)?;
-        let operation = self.routes.get(uri.path()).and_then(|verbs| verbs.get(&method));
-        let operation = operation.ok_or(Refusal::UnknownRoute)?;
+        let (route, operation, path_parameters) =
+            self.find(&method, uri.path()).ok_or(Refusal::UnknownRoute)?;
         let body = read_body(body, self.body_timeout).await?;
         if let Some(scopes) = &operation.scopes {
             let token = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
             let claims = self.authorizer.authorize(token, scopes, get_current_timestamp());
             context.claims = Some(claims.ok_or(Refusal::Unauthorized)?);
         }
-        check_media_type(&headers)?;
+        let query = route::query_of(uri.query());
+        route::check_required(&operation.parameters, &query, &headers)?;
+        if operation.integration.takes_json_only() {
+            check_media_type(&headers)?;
+        }
         let json = match &operation.body {
             Some(schema) => schema.check(&body).map_err(Refusal::InvalidBody)?,
             None => Value::Null,
@@ -196,10 +218,31 @@ impl Inner {
         if self.rate_limit.as_ref().is_some_and(|limit| !limit.admit(Instant::now())) {
             return Err(Refusal::Throttled);
         }
-        // Without a schema nothing has checked it.
-        let body = std::str::from_utf8(&body).map_err(|_| Refusal::UnsupportedMediaType)?;
-        let input = Input { body, json: &json };
-        operation.integration.call(&self.queue, input, context).await
+        match &operation.integration {
+            Integration::Function(call) => {
+                let (resource, path) = (&route.resource, uri.path());
+                let request =
+                    ProxyRequest { method, resource, path, headers, query, path_parameters, body };
+                call.send(&request, context).await
+            }
+            Integration::Queue(call) => {
+                // Without a schema nothing has checked it.
+                let body = std::str::from_utf8(&body);
+                let body = body.map_err(|_| Refusal::UnsupportedMediaType)?;
+                call.call(&self.queue, Input { body, json: &json }, context).await
+            }
+            Integration::Mock(mapping) => Ok(mapping.respond("", context)),
+        }
+    }
+
+    /// The operation of a request, with its route and the values in its path. Of several routes that
+    /// match, API Gateway takes the most literal one, and looks for the method in no other.
+    fn find(&self, method: &Method, path: &str) -> Option<(&Route, &Operation, PathParameters)> {
+        let routes = self.routes.iter();
+        let mut matched =
+            routes.filter_map(|(route, verbs)| Some((route, verbs, route.matched(path)?)));
+        let (route, verbs, values) = matched.next()?;
+        Some((route, verbs.get(method)?, values))
     }
 }
 

@@ -25,6 +25,8 @@ pub(super) enum Refusal {
     Unauthorized,
     /// Not JSON by its headers.
     UnsupportedMediaType,
+    /// Required parameters are missing; the sentence says which.
+    InvalidParameters(String),
     /// Not what the schema says; the sentence says where.
     InvalidBody(String),
     /// More requests than permitted.
@@ -33,6 +35,10 @@ pub(super) enum Refusal {
     IntegrationFailure,
     /// The integration gave no answer in time.
     IntegrationTimeout,
+    /// The function failed, or its answer is none.
+    FunctionFailed,
+    /// No process of the function was free: Lambda's throttling.
+    FunctionThrottled,
 }
 
 impl Refusal {
@@ -56,6 +62,9 @@ impl Refusal {
                 Status::UNSUPPORTED_MEDIA_TYPE,
                 "Unsupported Media Type",
             ),
+            Self::InvalidParameters(_) => {
+                (Type::BadRequestParameters, Status::BAD_REQUEST, "Invalid request parameters")
+            }
             Self::InvalidBody(_) => {
                 (Type::BadRequestBody, Status::BAD_REQUEST, "Invalid request body")
             }
@@ -66,13 +75,19 @@ impl Refusal {
             Self::IntegrationTimeout => {
                 (Type::IntegrationTimeout, Status::GATEWAY_TIMEOUT, "Endpoint request timed out")
             }
+            Self::FunctionFailed => {
+                (Type::Default5xx, Status::BAD_GATEWAY, "Internal server error")
+            }
+            Self::FunctionThrottled => {
+                (Type::Default5xx, Status::INTERNAL_SERVER_ERROR, "Internal server error")
+            }
         }
     }
 
     /// What the schema's check said, if it was that.
     pub(super) fn validation_error(&self) -> Option<&str> {
         match self {
-            Self::InvalidBody(sentence) => Some(sentence),
+            Self::InvalidParameters(sentence) | Self::InvalidBody(sentence) => Some(sentence),
             Self::RequestTooLarge
             | Self::BodyUnfinished
             | Self::UnknownRoute
@@ -80,7 +95,9 @@ impl Refusal {
             | Self::UnsupportedMediaType
             | Self::Throttled
             | Self::IntegrationFailure
-            | Self::IntegrationTimeout => None,
+            | Self::IntegrationTimeout
+            | Self::FunctionFailed
+            | Self::FunctionThrottled => None,
         }
     }
 

@@ -12,11 +12,13 @@ use tower::ServiceExt as _;
 use url::form_urlencoded;
 
 use super::*;
+use crate::functions::InvokeError;
 use crate::tokens::{EXPIRES_IN, Issuer, SCOPES};
 
 const USER: &str = "0b5f8f3e-52a7-4b83-8f2d-b1f5ad7a9c10";
 const MESSAGE_ID: &str = "5fea7756-0ea4-451a-a703-a558b933e274";
 const ORIGIN: &str = "https://example.com";
+const QUERY_ARN: &str = "arn:aws:lambda:eu-west-2:000000000000:function:query-payments:live";
 
 /// The document as the pipeline renders it.
 fn document() -> String {
@@ -27,6 +29,7 @@ fn document() -> String {
         ("queue_name", "submit-payment-queue"),
         ("gateway_role_arn", "arn:aws:iam::000000000000:role/gateway"),
         ("user_pool_arn", "arn:aws:cognito-idp:eu-west-2:000000000000:userpool/local"),
+        ("query_function_arn", QUERY_ARN),
         ("allowed_origin", ORIGIN),
     ];
     schema::document::render(schema::document::TEXT, &values).expect("every placeholder is given")
@@ -51,6 +54,26 @@ fn token(scopes: &str) -> String {
 enum Answer {
     Sends(u16, Vec<u8>),
     Never,
+}
+
+/// Functions of which one answers as it is told and remembers its events.
+fn functions(
+    answer: impl Fn() -> Result<Bytes, InvokeError> + Send + Sync + 'static,
+) -> (Functions, Arc<Mutex<Vec<Value>>>) {
+    let events = Arc::new(Mutex::new(Vec::new()));
+    let received = Arc::clone(&events);
+    let invoke: Invoke = Arc::new(move |event| {
+        let event = serde_json::from_slice(&event).expect("an event is JSON");
+        received.lock().expect("no panic").push(event);
+        let answer = answer();
+        Box::pin(async move { answer })
+    });
+    ([(QUERY_ARN.to_owned(), invoke)].into(), events)
+}
+
+/// Functions of which none is asked.
+fn no_functions() -> Functions {
+    functions(|| Err(InvokeError::Unavailable)).0
 }
 
 /// A gateway before a queue that answers as it is told and remembers the forms it got.
@@ -84,7 +107,8 @@ impl Stack {
             }
         });
         let verifier = issuer().verifier();
-        let gateway = Gateway::new(document, verifier, queue, options).expect("the document");
+        let gateway = Gateway::new(document, verifier, queue, &no_functions(), options);
+        let gateway = gateway.expect("the document");
         Self { router: gateway.router(), sent }
     }
 
@@ -289,7 +313,6 @@ async fn a_bad_body_is_refused_naming_the_property_and_never_a_value() {
 
 #[tokio::test]
 async fn a_bad_request_is_refused_as_api_gateway_refuses_it() {
-    let get = |uri: &str| Request::get(uri).header("authorization", token(SCOPES));
     let typed = |media_type: &str| put().header("content-type", media_type);
     let bearer = |token: &str| Request::put("/submit").header("authorization", token);
     let unauthorized = vec![
@@ -464,6 +487,126 @@ async fn only_the_queues_200_with_a_message_id_is_an_acceptance() {
     assert_eq!((status, answer["code"].as_str()), (504, Some("timeout")));
 }
 
+/// Asks a gateway whose function answers so; the status, the whole answer, and the event.
+async fn asked(
+    request: Builder,
+    answer: impl Fn() -> Result<Bytes, InvokeError> + Send + Sync + 'static,
+) -> (u16, HeaderMap, String, Option<Value>) {
+    let (functions, events) = functions(answer);
+    let (verifier, options) = (issuer().verifier(), Options::default());
+    let gateway = Gateway::new(&document(), verifier, Router::new(), &functions, options);
+    let request = request.body(Body::empty()).expect("a request");
+    let Ok(response) = gateway.expect("the document").router().oneshot(request).await;
+    let (parts, body) = response.into_parts();
+    let body = body.collect().await.expect("a body").to_bytes();
+    let event = events.lock().expect("no panic").pop();
+    (parts.status.as_u16(), parts.headers, String::from_utf8_lossy(&body).into_owned(), event)
+}
+
+fn get(uri: &str) -> Builder {
+    Request::get(uri).header("authorization", token(SCOPES))
+}
+
+fn answered(answer: &Value) -> Result<Bytes, InvokeError> {
+    Ok(Bytes::from(answer.to_string()))
+}
+
+#[tokio::test]
+async fn a_function_gets_the_whole_request_and_its_answer_is_the_clients() {
+    let uri = "/payments/a%2Fb%20c?wait=1&wait=2&x=%C3%A4+b&";
+    let request = get(uri).header("if-none-match", "a").header("if-none-match", "b");
+    let request = request.header("content-type", "text/plain").header("sub", "x");
+    let answer = json!({ "statusCode": 418, "headers": { "ETag": "t" }, "body": "tea" });
+    let (status, headers, body, event) = asked(request, move || answered(&answer)).await;
+    assert_eq!((status, body.as_str()), (418, "tea"));
+    assert_eq!(headers["etag"], "t");
+    let event = event.expect("an event");
+    assert_eq!(event["resource"], "/payments/{paymentId}");
+    assert_eq!(event["path"], "/payments/a%2Fb%20c");
+    assert_eq!(event["httpMethod"], "GET");
+    assert_eq!(event["pathParameters"], json!({ "paymentId": "a/b c" }));
+    assert_eq!(event["queryStringParameters"], json!({ "wait": "2", "x": "ä b" }));
+    let all = json!({ "wait": ["1", "2"], "x": ["ä b"] });
+    assert_eq!(event["multiValueQueryStringParameters"], all);
+    assert_eq!(event["headers"]["if-none-match"], "b");
+    assert_eq!(event["multiValueHeaders"]["if-none-match"], json!(["a", "b"]));
+    assert_eq!(event["body"], Value::Null);
+    let context = &event["requestContext"];
+    assert_eq!(context["authorizer"]["claims"]["sub"], USER);
+    assert_eq!(context["extendedRequestId"], headers["x-amz-apigw-id"].to_str().expect("text"));
+    let good = || answered(&json!({ "statusCode": 200 }));
+    let (status, _, _, event) = asked(get("/payments"), good).await;
+    let event = event.expect("an event");
+    assert_eq!((status, &event["resource"]), (200, &json!("/payments")));
+    for empty in ["pathParameters", "queryStringParameters", "multiValueQueryStringParameters"] {
+        assert_eq!(event[empty], Value::Null, "{empty}");
+    }
+}
+
+#[tokio::test]
+async fn a_function_is_asked_only_what_the_document_lets_through() {
+    let good = || answered(&json!({ "statusCode": 200 }));
+    let bearer = |token: &str| Request::get("/payments").header("authorization", token);
+    let cases = [
+        (401, "unauthorized", Request::get("/payments")),
+        (401, "unauthorized", bearer(&token("payments/submit"))),
+        (403, "unknown_route", get("/payments/")),
+        (403, "unknown_route", get("/payments/a/b")),
+        (403, "unknown_route", get("/Payments")),
+        (403, "unknown_route", get("/payments").method("PUT")),
+        (403, "unknown_route", get("/payments/a").method("DELETE")),
+    ];
+    for (status, code, request) in cases {
+        let name = format!("{request:?}");
+        let (got, headers, body, event) = asked(request, good).await;
+        assert_eq!(got, status, "{name}: {body}");
+        assert_eq!(headers["access-control-allow-origin"], ORIGIN);
+        assert!(body.contains(&format!("\"code\":\"{code}\"")), "{name}: {body}");
+        assert!(event.is_none(), "{name}");
+    }
+    // The document requires none of its own; API Gateway would check it.
+    let strict = document()
+        .replace("        - name: limit\n", "        - name: limit\n          required: true\n");
+    let (functions, _) = functions(good);
+    let verifier = issuer().verifier();
+    let gateway = Gateway::new(&strict, verifier, Router::new(), &functions, Options::default());
+    let gateway = gateway.expect("the document").router();
+    let ask = async |uri: &str| {
+        let request = get(uri).body(Body::empty()).expect("a request");
+        let Ok(response) = gateway.clone().oneshot(request).await;
+        let status = response.status().as_u16();
+        let body = response.into_body().collect().await.expect("a body").to_bytes();
+        (status, String::from_utf8_lossy(&body).into_owned())
+    };
+    assert_eq!(ask("/payments?limit=").await.0, 200);
+    let (status, body) = ask("/payments?limits=1").await;
+    assert_eq!(status, 400);
+    assert!(body.contains("invalid_parameters") && body.contains("[limit]"), "{body}");
+}
+
+type Answers = fn() -> Result<Bytes, InvokeError>;
+
+#[tokio::test]
+async fn a_function_that_fails_is_a_uniform_error() {
+    let cases: [(Answers, u16); 9] = [
+        (|| Err(InvokeError::Exited), 502),
+        (|| Err(InvokeError::TimedOut { after: Duration::from_secs(28) }), 502),
+        (|| Err(InvokeError::Unavailable), 500),
+        (|| Ok(Bytes::new()), 502),
+        (|| Ok(Bytes::from("null")), 502),
+        (|| answered(&json!({ "body": "x" })), 502),
+        (|| answered(&json!({ "statusCode": 99 })), 502),
+        (|| answered(&json!({ "statusCode": 200, "body": 1 })), 502),
+        (|| answered(&json!({ "statusCode": 200, "headers": { "a b": "c" } })), 502),
+    ];
+    for (index, (answer, expected)) in cases.into_iter().enumerate() {
+        let (status, headers, body, _) = asked(get("/payments"), answer).await;
+        assert_eq!(status, expected, "case {index}: {body}");
+        assert_eq!(headers["retry-after"], "5", "case {index}");
+        assert!(body.contains("\"code\":\"internal_error\""), "case {index}: {body}");
+    }
+}
+
 #[tokio::test]
 async fn a_browser_is_told_what_it_may_send() {
     let stack = Stack::new();
@@ -498,7 +641,7 @@ async fn a_body_that_never_ends_is_given_up() {
 }
 
 /// What stands in the document, what somebody makes of it, and a part of the complaint.
-const UNKNOWN: [(&str, &str, &str); 27] = [
+const UNKNOWN: [(&str, &str, &str); 32] = [
     ("openapi: 3.0.1", "openapi: 3.1.0", "3.1.0"),
     ("  /submit:", "  /submit/{id}:", "path parameters"),
     ("    put:", "    delete:", "delete"),
@@ -512,7 +655,12 @@ const UNKNOWN: [(&str, &str, &str); 27] = [
     ("        - users:\n", "        - others:\n", "others"),
     ("in: header", "in: query", "query"),
     ("authtype: cognito_user_pools", "authtype: oauth2", "oauth2"),
-    ("type: aws\n", "type: aws_proxy\n", "aws_proxy"),
+    ("type: aws\n", "type: aws_proxy\n", "passthroughBehavior"),
+    ("        - name: paymentId\n", "        - name: id\n", "path parameters"),
+    ("          in: path\n          required: true", "          in: path", "path parameter"),
+    ("          in: query\n", "          in: cookie\n", "cookie"),
+    ("            maximum: 25\n", "            exclusiveMaximum: 25\n", "exclusiveMaximum"),
+    ("function:query-payments:live", "function:another", "function"),
     ("passthroughBehavior: never", "passthroughBehavior: when_no_match", "when_no_match"),
     ("httpMethod: POST", "httpMethod: GET", "GET"),
     (":sqs:path/", ":sns:path/", "SQS"),
@@ -547,7 +695,9 @@ const UNKNOWN: [(&str, &str, &str); 27] = [
 #[test]
 fn a_document_with_anything_unknown_is_not_served() {
     let serve = |document: &str| {
-        Gateway::new(document, issuer().verifier(), Router::new(), Options::default())
+        let functions = no_functions();
+        let verifier = issuer().verifier();
+        Gateway::new(document, verifier, Router::new(), &functions, Options::default())
     };
     assert!(serve(&document()).is_ok());
     for (from, to, complaint) in UNKNOWN {

@@ -68,7 +68,10 @@ impl BodyValidation {
 }
 
 /// The keywords of a schema and of those inside it.
-fn check_keywords(schema: &Value) -> Result<()> {
+///
+/// # Errors
+/// A keyword that API Gateway ignores or refuses.
+pub(super) fn check_keywords(schema: &Value) -> Result<()> {
     let Some(keywords) = schema.as_object() else {
         return Ok(());
     };

@@ -1,0 +1,8 @@
+//! The deployed function: see the library.
+
+use payments_table::environment::Process;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> anyhow::Result<()> {
+    query_payments::run(&Process).await
+}

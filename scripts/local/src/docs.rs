@@ -1,0 +1,123 @@
+//! The page at `/docs`: the API as the document says it, to be read and tried as the demo user.
+//!
+//! Swagger UI comes out of a crate, so the page needs no network. Its token is a new one each time and
+//! stands in the page itself, where no page of another origin can read it.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Path, State};
+use axum::http::{StatusCode, header};
+use axum::response::{Html, IntoResponse, Response};
+use axum::routing::get;
+use utoipa_swagger_ui::{Config, serve};
+use uuid::Uuid;
+
+use crate::tokens::{EXPIRES_IN, Issuer, SCOPES};
+
+/// The payment and the user of the document's examples.
+const EXAMPLE_PAYMENT: &str = "7d4df5ae-3f6b-4c27-9d0e-5b6c1c1f0a41";
+const EXAMPLE_USER: &str = "0b5f8f3e-52a7-4b83-8f2d-b1f5ad7a9c10";
+
+/// The files of Swagger UI that the page needs.
+const FILES: [&str; 2] = ["swagger-ui.css", "swagger-ui-bundle.js"];
+
+/// The page, `TOKEN` in place of a token.
+const PAGE: &str = include_str!("docs.html");
+
+/// What the page is made of.
+pub struct Docs {
+    /// The rendered document.
+    pub document: String,
+    /// Makes the page's tokens.
+    pub issuer: Issuer,
+    /// The user who tries the API.
+    pub user: &'static str,
+}
+
+/// The page, its files, and the document with examples that the user may submit, a new payment each time.
+pub fn router(docs: Docs) -> Router {
+    Router::new()
+        .route("/docs", get(page))
+        .route("/docs/payment-api.yaml", get(document))
+        .route("/docs/{file}", get(file))
+        .with_state(Arc::new(docs))
+}
+
+async fn page(State(docs): State<Arc<Docs>>) -> Response {
+    match docs.issuer.issue(docs.user, SCOPES, EXPIRES_IN) {
+        Ok(token) => ([(header::CACHE_CONTROL, "no-store")], Html(PAGE.replace("TOKEN", &token)))
+            .into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+async fn document(State(docs): State<Arc<Docs>>) -> impl IntoResponse {
+    let document = docs.document.replace(EXAMPLE_USER, docs.user);
+    let document = document.replace(EXAMPLE_PAYMENT, &Uuid::new_v4().to_string());
+    let headers = [(header::CONTENT_TYPE, "application/yaml"), (header::CACHE_CONTROL, "no-store")];
+    (headers, document)
+}
+
+async fn file(Path(name): Path<String>) -> Response {
+    let file = FILES.contains(&name.as_str()).then(|| serve(&name, Arc::new(Config::default())));
+    match file {
+        Some(Ok(Some(file))) => {
+            ([(header::CONTENT_TYPE, file.content_type)], file.bytes.into_owned()).into_response()
+        }
+        Some(Ok(None) | Err(_)) | None => StatusCode::NOT_FOUND.into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use axum::http::Request;
+    use http_body_util::BodyExt as _;
+    use tower::ServiceExt as _;
+
+    use super::*;
+
+    const USER: &str = "5f2c8d34-1b7e-4e0a-8c55-90d1e2f3a4b5";
+
+    async fn got(path: &str) -> (u16, String) {
+        let directory = tempfile::tempdir().expect("a directory");
+        let issuer = Issuer::open(directory.path()).expect("an issuer");
+        let docs = Docs { document: schema::document::TEXT.to_owned(), issuer, user: USER };
+        let request = Request::get(path).body(Body::empty()).expect("a request");
+        let Ok(response) = router(docs).oneshot(request).await;
+        let status = response.status().as_u16();
+        let body = response.into_body().collect().await.expect("a body").to_bytes();
+        (status, String::from_utf8_lossy(&body).into_owned())
+    }
+
+    #[tokio::test]
+    async fn the_page_and_all_that_it_names_are_there_and_come_from_here() {
+        let (status, page) = got("/docs").await;
+        assert_eq!(status, 200);
+        assert!(!page.contains("TOKEN") && !page.contains("://"), "{page}");
+        let named: Vec<&str> = page.split('"').filter(|text| text.starts_with("/docs/")).collect();
+        assert_eq!(named.len(), 3);
+        for path in named {
+            let (status, content) = got(path).await;
+            assert_eq!(status, 200, "{path}");
+            assert!(content.len() > 1000, "{path}");
+        }
+        for path in ["/docs/", "/docs/x", "/docs/swagger-initializer.js", "/docs/..%2fx"] {
+            assert_eq!(got(path).await.0, 404, "{path}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_documents_example_is_a_new_payment_of_the_user() {
+        let (one, other) =
+            (got("/docs/payment-api.yaml").await.1, got("/docs/payment-api.yaml").await.1);
+        assert_ne!(one, other);
+        for document in [one, other] {
+            assert!(document.contains(&format!("userId: {USER}")));
+            assert!(!document.contains(EXAMPLE_USER) && !document.contains(EXAMPLE_PAYMENT));
+        }
+        assert!(schema::document::TEXT.contains(EXAMPLE_USER));
+        assert!(schema::document::TEXT.contains(EXAMPLE_PAYMENT));
+    }
+}
