@@ -175,7 +175,11 @@ async fn a_batch_has_its_effects_its_response_its_logs_and_its_metrics() {
     tokio::spawn(axum::serve(listener, router).into_future());
 
     let mut program = program(&address);
-    let response = tokio::time::timeout(PATIENCE, responses.recv()).await.unwrap().unwrap();
+    let response = tokio::select! {
+        response = responses.recv() => response.unwrap(),
+        ended = program.wait() => panic!("it ended: {ended:?}"),
+        () = tokio::time::sleep(PATIENCE) => panic!("it gave no answer within {PATIENCE:?}"),
+    };
     program.kill().await.unwrap();
     let output = program.wait_with_output().await.unwrap().stdout;
 
