@@ -2,9 +2,11 @@
 no package."""
 
 import base64
+import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 
@@ -24,7 +26,8 @@ class Page:
         self.url, self.requested, self.faults, self.calls = url, [], [], 0
 
     def __enter__(self):
-        self.profile = tempfile.TemporaryDirectory()
+        # A helper of the browser may write to it to the very last; what then stays is no fault of the page.
+        self.profile = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         to_browser, self.out = os.pipe()
         self.into, from_browser = os.pipe()
 
@@ -36,7 +39,7 @@ class Page:
 
         self.chromium = subprocess.Popen(
             [CHROMIUM, *ARGUMENTS, f"--user-data-dir={self.profile.name}"], preexec_fn=at_three_and_four,
-            close_fds=False, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            close_fds=False, start_new_session=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         os.close(to_browser)
         os.close(from_browser)
         self.reader = os.fdopen(self.into, "rb")
@@ -51,6 +54,9 @@ class Page:
     def __exit__(self, *_):
         self.chromium.terminate()
         self.chromium.wait(30)
+        # Its helpers, which it does not wait for.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.chromium.pid, signal.SIGKILL)
         self.reader.close()
         os.close(self.out)
         self.profile.cleanup()
