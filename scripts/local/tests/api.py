@@ -105,9 +105,11 @@ def no_answer_contradicts_the_document(ready):
     """Thousands of requests, good and bad, made from the pipeline's own document."""
     environment = dict(os.environ, SCHEMATHESIS_HOOKS="api_hooks", PYTHONPATH=str(HERE), REMIT_USER=ready["userId"])
     seed = os.environ.get("REMIT_SEED") or str(int(time.time()))
+    # One worker: with two, Python now and then breaks in its own compiler ("AST constructor recursion depth
+    # mismatch"), which several threads must not enter at once.
     command = [pathlib.Path(sys.executable).parent / "schemathesis", "run", f"{ready['api']}/docs/payment-api.yaml",
                "--header", f"Authorization: Bearer {ready['token']}", "--checks", ",".join(CHECKS),
-               "--max-examples", "700", "--workers", "2", "--seed", seed, "--no-color", "--mode", "all"]
+               "--max-examples", "700", "--workers", "1", "--seed", seed, "--no-color", "--mode", "all"]
     done = subprocess.run([str(part) for part in command], env=environment, cwd=WORK, capture_output=True, text=True, timeout=900)
     said = done.stdout + done.stderr
     (WORK / "schemathesis.log").write_text(said)
