@@ -1,13 +1,16 @@
 //! The command line.
 
 use std::ffi::OsString;
+use std::fmt::Display;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
 
+use crate::function::{self, Comparison, instructions};
 use crate::kills::{self, Kills};
 use crate::load::Load;
 use crate::pipeline::{Pipeline, ROLE, found};
@@ -69,6 +72,27 @@ enum Command {
         #[arg(long, value_name = "COUNT", default_value_t = 1_000)]
         count: usize,
     },
+    /// Measure the packaged function beside what a team would otherwise run: `scripts/compare`.
+    Compare {
+        #[command(flatten)]
+        comparison: Comparison,
+        /// Print JSON instead of the tables.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Count the instructions that the packaged function takes for a record, and compare with the
+    /// committed figure.
+    Instructions {
+        /// The function's program, out of its package.
+        #[arg(long, value_name = "PATH")]
+        function: PathBuf,
+        /// File with the committed figure.
+        #[arg(long, value_name = "PATH", default_value = "scripts/bench/instructions")]
+        figure: PathBuf,
+        /// Write the figure anew.
+        #[arg(long)]
+        refresh: bool,
+    },
     /// Kill functions and the whole pipeline while payments come in; fail if one is lost.
     Kills {
         /// Payments to submit.
@@ -104,35 +128,61 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
-        match cli.command {
-            None => measured(cli.measure).await,
-            Some(Command::Reads { payments, count }) => {
-                let bar = bar();
-                let lines = reads::run(payments, count, &bar).await?;
-                bar.finish_and_clear();
-                lines.iter().for_each(|line| println!("{line}"));
-                Ok(())
-            }
-            Some(Command::Kills { count, functions, pipelines, seed }) => {
-                let seed = seed.unwrap_or_else(|| fastrand::u64(..));
-                println!("cargo load kills --seed {seed}");
-                let bar = bar();
-                bar.set_length(u64::try_from(count).unwrap_or(u64::MAX));
-                let kills = Kills { count, functions, pipelines, seed };
-                let account = kills::run(kills, &bar).await?;
-                bar.finish_and_clear();
-                let account::Account { accepted, stored, duplicates, refused, dead, .. } = account;
-                println!(
-                    "{functions} kills of functions, {pipelines} of the pipeline: accepted \
-                     {accepted} = stored {stored} + duplicates {duplicates} + refused {refused} \
-                     + dead {dead}; nothing is lost"
-                );
-                Ok(())
+    match cli.command {
+        None => wait(measured(cli.measure)),
+        Some(Command::Reads { payments, count }) => wait(async {
+            let bar = bar();
+            let lines = reads::run(payments, count, &bar).await?;
+            bar.finish_and_clear();
+            lines.iter().for_each(|line| println!("{line}"));
+            Ok(())
+        }),
+        Some(Command::Kills { count, functions, pipelines, seed }) => {
+            let seed = seed.unwrap_or_else(|| fastrand::u64(..));
+            wait(killed(Kills { count, functions, pipelines, seed }))
+        }
+        Some(Command::Compare { comparison, json }) => {
+            let bar = bar();
+            let report = function::compare(&comparison, &bar)?;
+            bar.finish_and_clear();
+            print(&report, json)
+        }
+        Some(Command::Instructions { function, figure, refresh }) => {
+            let measured = instructions::per_record(&function)?;
+            println!("{measured} instructions a record");
+            match refresh {
+                true => Ok(std::fs::write(figure, format!("{measured}\n"))?),
+                false => instructions::check(&figure, measured),
             }
         }
-    })
+    }
+}
+
+fn wait(run: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(run)
+}
+
+fn print<R: Display + Serialize>(report: &R, json: bool) -> anyhow::Result<()> {
+    match json {
+        true => println!("{}", serde_json::to_string_pretty(report)?),
+        false => println!("{report}"),
+    }
+    Ok(())
+}
+
+async fn killed(kills: Kills) -> anyhow::Result<()> {
+    println!("cargo load kills --seed {}", kills.seed);
+    let bar = bar();
+    bar.set_length(u64::try_from(kills.count).unwrap_or(u64::MAX));
+    let account = kills::run(kills, &bar).await?;
+    bar.finish_and_clear();
+    let account::Account { accepted, stored, duplicates, refused, dead, .. } = account;
+    println!(
+        "{} kills of functions, {} of the pipeline: accepted {accepted} = stored {stored} + \
+         duplicates {duplicates} + refused {refused} + dead {dead}; nothing is lost",
+        kills.functions, kills.pipelines
+    );
+    Ok(())
 }
 
 async fn measured(measure: Measure) -> anyhow::Result<()> {
@@ -157,10 +207,7 @@ async fn measured(measure: Measure) -> anyhow::Result<()> {
             eprintln!("{line}");
         }
     }
-    match measure.json {
-        true => println!("{}", serde_json::to_string_pretty(&report)?),
-        false => println!("{report}"),
-    }
+    print(&report, measure.json)?;
     report.account.check()
 }
 

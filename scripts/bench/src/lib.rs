@@ -17,6 +17,7 @@
 pub mod account;
 pub mod cli;
 pub mod client;
+pub mod function;
 pub mod kills;
 pub mod load;
 pub mod measure;
