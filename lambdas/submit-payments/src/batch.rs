@@ -51,6 +51,24 @@ impl Invocation {
     }
 }
 
+/// An event that is none of the queue's: the whole batch must be delivered again. It says where, and never
+/// quotes what stands there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the event is unreadable at line {line}, column {column}")]
+pub struct UnreadableEvent {
+    line: usize,
+    column: usize,
+}
+
+/// Reads the queue's event.
+///
+/// # Errors
+/// [`UnreadableEvent`].
+pub fn read(event: &str) -> Result<SqsEvent, UnreadableEvent> {
+    serde_json::from_str(event)
+        .map_err(|error| UnreadableEvent { line: error.line(), column: error.column() })
+}
+
 /// A record without an id: the response cannot name it, so the whole batch must be delivered again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a record of the batch has no messageId")]
@@ -146,5 +164,17 @@ async fn isolated<T>(ends: Instant, step: impl Future<Output = T>) -> Result<T, 
         Ok(Ok(done)) => Ok(done),
         Ok(Err(_panic)) => unfinished(DeadReason::Panicked, "the record's processing panicked"),
         Err(_elapsed) => unfinished(DeadReason::DeadlineExceeded, "not done before the deadline"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unreadable_event_is_not_quoted() {
+        let error = read(r#"{"Records":[{"messageId":"m","body":["canary"]}]}"#).unwrap_err();
+        assert_eq!(error.to_string(), "the event is unreadable at line 1, column 36");
+        assert_eq!(read(r#"{"Records":[]}"#).unwrap().records.len(), 0);
     }
 }

@@ -22,9 +22,10 @@ pub mod telemetry;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
+use aws_lambda_events::sqs::SqsBatchResponse;
 use lambda_runtime::{LambdaEvent, service_fn};
 use payments_table::environment::Environment;
+use serde_json::value::RawValue;
 
 use crate::batch::Invocation;
 use crate::config::Config;
@@ -40,7 +41,9 @@ pub async fn run(environment: &impl Environment) -> anyhow::Result<()> {
     let config = Config::read(environment)?;
     let edges = Aws::connect(&config, environment)?;
     let shared = Arc::new((config, edges));
-    let handler = service_fn(move |event: LambdaEvent<SqsEvent>| {
+    // Taken as it is: the runtime would read it property by property with the path to each in hand, and
+    // quote what it cannot read.
+    let handler = service_fn(move |event: LambdaEvent<Box<RawValue>>| {
         let shared = Arc::clone(&shared);
         async move { handle(&shared.0, &shared.1, event).await }
     });
@@ -50,9 +53,10 @@ pub async fn run(environment: &impl Environment) -> anyhow::Result<()> {
 async fn handle(
     config: &Config,
     edges: &Aws,
-    event: LambdaEvent<SqsEvent>,
+    event: LambdaEvent<Box<RawValue>>,
 ) -> Result<SqsBatchResponse, lambda_runtime::Error> {
     let now = SystemTime::now();
+    let batch = batch::read(event.payload.get())?;
     let left = event.context.deadline().duration_since(now).unwrap_or(Duration::ZERO);
     let since_epoch = now.duration_since(UNIX_EPOCH).unwrap_or_default();
     let invocation = Invocation::new(
@@ -60,7 +64,7 @@ async fn handle(
         left,
         event.context.env_config.version.clone(),
     );
-    let report = batch::process(config, edges, &invocation, event.payload).await?;
+    let report = batch::process(config, edges, &invocation, batch).await?;
     telemetry::emit(&event.context.env_config.function_name, &invocation, &report);
     Ok(report.response())
 }

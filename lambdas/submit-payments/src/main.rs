@@ -2,6 +2,10 @@
 
 use payments_table::environment::Process;
 
+/// A record is many small allocations: with glibc's allocator they cost a fifth of its time.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     submit_payments::run(&Process).await
