@@ -59,7 +59,7 @@ const QUERY_TIMEOUT: Duration = Duration::from_secs(28);
 /// and how long the queues keep a message.
 const FUNCTION_TIMEOUT: Duration = Duration::from_secs(15);
 const DEADLINE_MARGIN_MS: u32 = 3_000;
-const CONCURRENCY: u32 = 64;
+const CONCURRENCY: u32 = 128;
 const RETENTION_SECONDS: u32 = 7 * 24 * 60 * 60;
 const DEAD_LETTER_RETENTION_SECONDS: u32 = 14 * 24 * 60 * 60;
 

@@ -36,7 +36,7 @@ const WARM_UP: Duration = Duration::from_secs(2);
 /// How long batches are measured in one process, at least one batch.
 const MEASURED: Duration = Duration::from_secs(2);
 /// Records in progress at once: `record_concurrency` in `infra/variables.tf`.
-const CONCURRENCY: usize = 64;
+const CONCURRENCY: usize = 128;
 /// Cold starts of each function in a round.
 const COLD_STARTS: usize = 5;
 
