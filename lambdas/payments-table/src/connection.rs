@@ -6,8 +6,11 @@ use std::time::Duration;
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_dynamodb::config::{BehaviorVersion, Region};
-use aws_smithy_http_client::Builder;
-use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use aws_smithy_async::rt::sleep::{SharedAsyncSleep, TokioSleep};
+use aws_smithy_http_client::Connector;
+use aws_smithy_runtime_api::client::http::{
+    HttpConnectorSettings, SharedHttpConnector, http_client_fn,
+};
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 use aws_types::SdkConfig;
@@ -27,35 +30,43 @@ const ATTEMPTS_MAX: u32 = 3;
 /// connections are then made anew.
 const IDLE_CONNECTIONS_MAX: usize = 512;
 
-/// The configuration shared by all clients of a function. `operation_timeout` bounds one call with all
-/// its attempts.
+/// The function's own credentials and its region.
 ///
 /// # Errors
 /// A variable that Lambda always sets is missing.
-pub fn sdk_config(
-    environment: &impl Environment,
-    operation_timeout: Duration,
-) -> Result<SdkConfig, BadVariable> {
+pub fn identity(environment: &impl Environment) -> Result<(Credentials, String), BadVariable> {
     let credentials = Credentials::from_keys(
         environment.text("AWS_ACCESS_KEY_ID")?,
         environment.text("AWS_SECRET_ACCESS_KEY")?,
         environment.value("AWS_SESSION_TOKEN"),
     );
+    Ok((credentials, environment.text("AWS_REGION")?))
+}
+
+/// The configuration shared by all SDK clients of a function, which use the connections of `http`.
+/// `operation_timeout` bounds one call with all its attempts.
+///
+/// # Errors
+/// As [`identity`].
+pub fn sdk_config(
+    environment: &impl Environment,
+    http: &SharedHttpConnector,
+    operation_timeout: Duration,
+) -> Result<SdkConfig, BadVariable> {
+    let (credentials, region) = identity(environment)?;
+    let http = http.clone();
     let timeouts = TimeoutConfig::builder()
-        .connect_timeout(CONNECT_TIMEOUT)
         .operation_attempt_timeout(ATTEMPT_TIMEOUT)
         .operation_timeout(operation_timeout)
         .build();
     Ok(SdkConfig::builder()
         .behavior_version(BehaviorVersion::v2026_01_12())
-        .region(Region::new(environment.text("AWS_REGION")?))
+        .region(Region::new(region))
         .credentials_provider(SharedCredentialsProvider::new(credentials))
-        .http_client(http_client())
+        .http_client(http_client_fn(move |_, _| http.clone()))
         .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS_MAX))
         .timeout_config(timeouts)
-        .sleep_impl(aws_smithy_async::rt::sleep::SharedAsyncSleep::new(
-            aws_smithy_async::rt::sleep::TokioSleep::new(),
-        ))
+        .sleep_impl(SharedAsyncSleep::new(TokioSleep::new()))
         .time_source(aws_smithy_async::time::SystemTimeSource::new())
         .build())
 }
@@ -68,16 +79,20 @@ pub fn dynamodb(config: &SdkConfig, environment: &impl Environment) -> aws_sdk_d
     aws_sdk_dynamodb::Client::from_conf(builder.build())
 }
 
-#[cfg(feature = "tls")]
-fn http_client() -> SharedHttpClient {
-    use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
-    Builder::new()
-        .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
-        .tls_provider(Provider::Rustls(CryptoMode::Ring))
-        .build_https()
-}
-
-#[cfg(not(feature = "tls"))]
-fn http_client() -> SharedHttpClient {
-    Builder::new().pool_max_idle_per_host(IDLE_CONNECTIONS_MAX).build_http()
+/// The one pool of connections of a function, for all its clients.
+#[must_use]
+pub fn http_connector() -> SharedHttpConnector {
+    let settings = HttpConnectorSettings::builder().connect_timeout(CONNECT_TIMEOUT).build();
+    let connector = Connector::builder()
+        .connector_settings(settings)
+        .sleep_impl(TokioSleep::new())
+        .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX);
+    #[cfg(feature = "tls")]
+    let connector = {
+        use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+        connector.tls_provider(Provider::Rustls(CryptoMode::Ring)).build()
+    };
+    #[cfg(not(feature = "tls"))]
+    let connector = connector.build_http();
+    SharedHttpConnector::new(connector)
 }

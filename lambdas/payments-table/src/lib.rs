@@ -2,6 +2,7 @@
 //! never overwritten, and whether an error is worth another try.
 //!
 //! - [`PaymentsTable`]: the writes.
+//! - [`direct`]: the first attempt of a put, past the SDK.
 //! - [`query`]: the reads.
 //! - [`item`]: payments as items, and back.
 //! - [`record`]: refused and held payments as items.
@@ -11,6 +12,7 @@
 //! Nothing here decides what becomes of a payment, updates an item, or deletes one.
 
 pub mod connection;
+pub mod direct;
 pub mod environment;
 pub mod failure;
 pub mod item;

@@ -53,7 +53,7 @@ pub async fn run(environment: &impl Environment) -> anyhow::Result<()> {
         .with_env_filter(filter)
         .try_init();
     let config = Config::read(environment)?;
-    let sdk = connection::sdk_config(environment, READ_TIMEOUT)?;
+    let sdk = connection::sdk_config(environment, &connection::http_connector(), READ_TIMEOUT)?;
     let client = connection::dynamodb(&sdk, environment);
     let (payments, refusals) = (config.payments_table.clone(), config.refusals_table.clone());
     let table = PaymentsTable::new(client, payments, refusals);

@@ -10,7 +10,8 @@ use aws_sdk_sqs::primitives::Blob;
 use aws_sdk_sqs::types::{
     MessageAttributeValue, MessageSystemAttributeNameForSends, MessageSystemAttributeValue,
 };
-use payments_table::environment::{BadVariable, Environment};
+use payments_table::direct::Direct;
+use payments_table::environment::Environment;
 use payments_table::{Failure, PaymentsTable, Put, Submission, connection};
 use schema::envelope::{DeadLetter, attribute};
 use schema::payment::Payment;
@@ -70,14 +71,18 @@ pub struct Aws {
 }
 
 impl Aws {
-    /// Builds the clients; connects to nothing yet.
+    /// Builds the clients and makes the first connection to the table, while the environment starts.
     ///
     /// # Errors
-    /// A variable that Lambda always sets is missing.
-    pub fn connect(config: &Config, environment: &impl Environment) -> Result<Aws, BadVariable> {
+    /// A variable that Lambda always sets is missing, or its region is unknown.
+    pub async fn connect(config: &Config, environment: &impl Environment) -> anyhow::Result<Aws> {
         // A call that outlived the margin would be cut off by the end of the invocation.
         let operation_timeout = config.deadline_margin.mul_f32(0.8);
-        let sdk = connection::sdk_config(environment, operation_timeout)?;
+        let http = connection::http_connector();
+        let sdk = connection::sdk_config(environment, &http, operation_timeout)?;
+        let endpoint = environment.value("AWS_ENDPOINT_URL_DYNAMODB");
+        let direct = Direct::new(http, connection::identity(environment)?, endpoint).await?;
+        direct.warm_up().await;
         let mut queues = aws_sdk_sqs::config::Builder::from(&sdk);
         queues.set_endpoint_url(environment.value("AWS_ENDPOINT_URL_SQS"));
         Ok(Aws {
@@ -85,7 +90,8 @@ impl Aws {
                 connection::dynamodb(&sdk, environment),
                 config.payments_table.clone(),
                 config.refusals_table.clone(),
-            ),
+            )
+            .with_direct(direct),
             queues: aws_sdk_sqs::Client::from_conf(queues.build()),
             queue_url: config.queue_url.clone(),
             dead_letter_queue_url: config.dead_letter_queue_url.clone(),

@@ -39,7 +39,7 @@ use crate::edges::Aws;
 pub async fn run(environment: &impl Environment) -> anyhow::Result<()> {
     telemetry::start();
     let config = Config::read(environment)?;
-    let edges = Aws::connect(&config, environment)?;
+    let edges = Aws::connect(&config, environment).await?;
     let shared = Arc::new((config, edges));
     // Taken as it is: the runtime would read it property by property with the path to each in hand, and
     // quote what it cannot read.

@@ -37,6 +37,8 @@ async fn answer(State(aws): State<Arc<Aws>>, request: Request) -> Response {
         return aws.service(target.to_str().unwrap(), &body);
     }
     match (head.method, head.uri.path().rsplit('/').next().unwrap()) {
+        // A connection made ahead.
+        (Method::GET, "") => "healthy".into_response(),
         (Method::GET, "next") => aws.next().await,
         (Method::POST, "response") => {
             aws.responses.send(serde_json::from_slice(&body).unwrap()).await.unwrap();

@@ -1,0 +1,235 @@
+//! The first attempt of a put, past the SDK: what it asks, and that nothing but a whole answer of success is
+//! taken from it. A connector stands in for the network, everything above it is real.
+
+#![expect(clippy::unwrap_used, reason = "a test may stop at whatever it does not expect")]
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex};
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
+use aws_smithy_runtime_api::client::http::{
+    HttpConnector, HttpConnectorFuture, SharedHttpConnector, http_client_fn,
+};
+use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
+use aws_smithy_runtime_api::client::result::ConnectorError;
+use aws_smithy_runtime_api::http::{Response, StatusCode};
+use aws_smithy_types::body::SdkBody;
+use aws_smithy_types::retry::RetryConfig;
+use hmac::{Hmac, KeyInit, Mac};
+use payments_table::direct::Direct;
+use payments_table::{PaymentsTable, Put, Submission};
+use schema::payment::Payment;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+const BODY: &str = include_str!("../../../tests/fixtures/payment-from-newer-gateway.json");
+const KEY: &str = "AKIDEXAMPLE";
+const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
+const REGION: &str = "eu-west-2";
+
+/// What the network does with a request.
+#[derive(Debug, Clone)]
+enum Network {
+    Answers(u16, String),
+    Cuts,
+    Swallows,
+}
+
+/// Keeps the requests, and does one thing after the other.
+#[derive(Debug, Clone, Default)]
+struct Script {
+    asked: Arc<Mutex<Vec<HttpRequest>>>,
+    does: Arc<Mutex<VecDeque<Network>>>,
+}
+
+impl HttpConnector for Script {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        self.asked.lock().unwrap().push(request);
+        match self.does.lock().unwrap().pop_front().expect("no more requests than that") {
+            Network::Answers(status, body) => {
+                let status = StatusCode::try_from(status).unwrap();
+                HttpConnectorFuture::ready(Ok(Response::new(status, SdkBody::from(body))))
+            }
+            Network::Cuts => {
+                HttpConnectorFuture::ready(Err(ConnectorError::io("connection reset".into())))
+            }
+            Network::Swallows => HttpConnectorFuture::new(std::future::pending()),
+        }
+    }
+}
+
+impl Script {
+    fn of(does: impl IntoIterator<Item = Network>) -> Script {
+        Script { does: Arc::new(Mutex::new(does.into_iter().collect())), ..Script::default() }
+    }
+
+    fn inputs(&self) -> Vec<Value> {
+        let asked = self.asked.lock().unwrap();
+        let body = |request: &HttpRequest| serde_json::from_slice(request.body().bytes().unwrap());
+        asked.iter().map(|request| body(request).unwrap()).collect()
+    }
+
+    async fn direct(&self, endpoint: Option<&str>) -> Direct {
+        let credentials = Credentials::from_keys(KEY, SECRET, Some("token".to_owned()));
+        let connector = SharedHttpConnector::new(self.clone());
+        let endpoint = endpoint.map(str::to_owned);
+        Direct::new(connector, (credentials, REGION.to_owned()), endpoint).await.unwrap()
+    }
+
+    async fn put(&self) -> Result<Put, payments_table::Failure> {
+        let connector = self.clone();
+        let config = aws_sdk_dynamodb::Config::builder()
+            .behavior_version(BehaviorVersion::v2026_01_12())
+            .region(Region::new(REGION))
+            .credentials_provider(Credentials::from_keys(KEY, SECRET, Some("token".to_owned())))
+            .retry_config(RetryConfig::disabled())
+            .http_client(http_client_fn(move |_, _| SharedHttpConnector::new(connector.clone())))
+            .build();
+        let client = Client::from_conf(config);
+        let table = PaymentsTable::new(client, "Payments".to_owned(), "Refusals".to_owned())
+            .with_direct(self.direct(None).await);
+        let submission = Submission {
+            request_id: "r-1".to_owned(),
+            message_id: "m-1".to_owned(),
+            accepted_at_ms: 0,
+            body_md5: String::new(),
+            schema_version: 1,
+        };
+        table.put_payment(&Payment::parse(BODY).unwrap(), &submission, 0).await
+    }
+}
+
+fn stored() -> Network {
+    Network::Answers(200, "{}".to_owned())
+}
+
+fn condition_failed(item: &Value) -> Network {
+    let error = "com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException";
+    Network::Answers(400, json!({ "__type": error, "Item": item }).to_string())
+}
+
+#[tokio::test]
+async fn a_put_that_succeeds_is_one_request_with_what_the_sdk_would_ask() {
+    let once = Script::of([stored()]);
+    assert_eq!(once.put().await, Ok(Put::Stored));
+    let twice = Script::of([condition_failed(&json!({})), stored()]);
+    assert_eq!(twice.put().await, Ok(Put::Stored));
+
+    let [direct] = once.inputs().try_into().unwrap();
+    let [_, mut sdk] = <[Value; 2]>::try_from(twice.inputs()).unwrap();
+    // Only the SDK reads the stored item.
+    assert_eq!(
+        sdk.as_object_mut().unwrap().remove("ReturnValuesOnConditionCheckFailure"),
+        Some(json!("ALL_OLD"))
+    );
+    assert_eq!(direct, sdk);
+
+    let asked = twice.asked.lock().unwrap();
+    assert_eq!(asked[0].uri(), asked[1].uri());
+    assert_eq!(asked[0].method(), asked[1].method());
+    for name in ["content-type", "x-amz-target", "x-amz-security-token"] {
+        assert_eq!(asked[0].headers().get(name), asked[1].headers().get(name), "{name}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whatever_is_no_whole_success_is_asked_again_by_the_sdk() {
+    let there = json!({ "_requestId": { "S": "r-0" }, "a": { "N": "1.5" } });
+    for first in [
+        condition_failed(&Value::Null),
+        Network::Answers(200, String::new()),
+        Network::Answers(200, "{".to_owned()),
+        Network::Answers(200, "[]".to_owned()),
+        Network::Answers(202, "{}".to_owned()),
+        Network::Answers(400, json!({ "__type": "x#ThrottlingException" }).to_string()),
+        Network::Answers(400, String::new()),
+        Network::Answers(500, "{}".to_owned()),
+        Network::Cuts,
+        Network::Swallows,
+    ] {
+        let script = Script::of([first.clone(), condition_failed(&there)]);
+        match script.put().await {
+            Ok(Put::Exists(found)) => assert_eq!(found.request_id, "r-0"),
+            other => panic!("{first:?}: {other:?}"),
+        }
+        assert_eq!(script.inputs().len(), 2, "{first:?}");
+    }
+}
+
+/// The signature of a request, computed after "Create a signed AWS API request" (AWS IAM User Guide), and
+/// the one that it bears.
+fn signatures(request: &HttpRequest) -> (String, String) {
+    let header = |name: &str| request.headers().get(name).unwrap_or_default().to_owned();
+    let authorization = header("authorization");
+    let parts: BTreeMap<&str, &str> = authorization
+        .strip_prefix("AWS4-HMAC-SHA256 ")
+        .unwrap()
+        .split(", ")
+        .map(|part| part.split_once('=').unwrap())
+        .collect();
+    let host = request.uri().strip_prefix("https://").unwrap().trim_end_matches('/').to_owned();
+    let signed: String = parts["SignedHeaders"]
+        .split(';')
+        .map(|name| {
+            let value = if name == "host" { host.clone() } else { header(name) };
+            format!("{name}:{value}\n")
+        })
+        .collect();
+    let hash = |bytes: &[u8]| hex(&Sha256::digest(bytes));
+    let body = hash(request.body().bytes().unwrap());
+    let canonical = format!("POST\n/\n\n{signed}\n{}\n{body}", parts["SignedHeaders"]);
+    let time = header("x-amz-date");
+    let scope = format!("{}/{REGION}/dynamodb/aws4_request", &time[..8]);
+    assert_eq!(parts["Credential"], format!("{KEY}/{scope}"));
+    let text = format!("AWS4-HMAC-SHA256\n{time}\n{scope}\n{}", hash(canonical.as_bytes()));
+    let mut key = format!("AWS4{SECRET}").into_bytes();
+    for part in scope.split('/') {
+        key = mac(&key, part);
+    }
+    (hex(&mac(&key, &text)), parts["Signature"].to_owned())
+}
+
+fn mac(key: &[u8], text: &str) -> Vec<u8> {
+    let mut mac = Hmac::<Sha256>::new_from_slice(key).unwrap();
+    mac.update(text.as_bytes());
+    mac.finalize().into_bytes().to_vec()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[tokio::test]
+async fn both_attempts_bear_the_signature_that_aws_computes() {
+    let script = Script::of([condition_failed(&json!({})), stored()]);
+    script.put().await.unwrap();
+    for request in script.asked.lock().unwrap().iter() {
+        let (computed, borne) = signatures(request);
+        assert_eq!(computed, borne, "{:?}", request.headers().get("authorization"));
+        assert!(request.headers().get("authorization").unwrap().contains("x-amz-target"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_is_made_ahead_and_its_failure_is_nothing() {
+    for does in [Network::Answers(200, "healthy".to_owned()), Network::Cuts, Network::Swallows] {
+        let script = Script::of([does]);
+        script.direct(Some("http://127.0.0.1:8000")).await.warm_up().await;
+        let asked = script.asked.lock().unwrap();
+        assert_eq!((asked[0].method(), asked[0].uri()), ("GET", "http://127.0.0.1:8000/"));
+        assert!(asked[0].headers().get("authorization").is_none());
+    }
+}
+
+#[tokio::test]
+async fn the_endpoint_is_the_regions_or_the_given_one() {
+    for (endpoint, uri) in [
+        (None, "https://dynamodb.eu-west-2.amazonaws.com/"),
+        (Some("https://127.0.0.1:8443"), "https://127.0.0.1:8443/"),
+    ] {
+        let script = Script::of([Network::Cuts]);
+        script.direct(endpoint).await.warm_up().await;
+        assert_eq!(script.asked.lock().unwrap()[0].uri(), uri);
+    }
+}
