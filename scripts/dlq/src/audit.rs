@@ -2,7 +2,7 @@
 //! after it. Lines are only ever appended. They hold ids and counts, never a body or a user.
 
 use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -33,8 +33,10 @@ impl Audit {
         if let Some(parent) = path.parent() {
             std::fs::create_dir_all(parent).map_err(failed)?;
         }
-        let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path);
-        let file = Mutex::new(file.map_err(failed)?);
+        let file = OpenOptions::new().create(true).read(true).append(true).mode(0o600).open(path);
+        let mut file = file.map_err(failed)?;
+        finish_line(&mut file).map_err(failed)?;
+        let file = Mutex::new(file);
         let run = uuid::Uuid::new_v4().to_string();
         let audit = Audit { path: path.to_owned(), file, run, action };
         audit.line("intent", about, true)?;
@@ -72,5 +74,35 @@ impl Audit {
         file.write_all(format!("{line}\n").as_bytes())
             .and_then(|()| if durable { file.sync_data() } else { Ok(()) })
             .map_err(|error| Error::file("write the audit log", &self.path, error))
+    }
+}
+
+/// Ends a line of which a run that was killed wrote only a part: the next one stands for itself.
+fn finish_line(file: &mut File) -> io::Result<()> {
+    if file.metadata()?.len() == 0 {
+        return Ok(());
+    }
+    let mut last = [0];
+    file.seek(SeekFrom::End(-1))?;
+    file.read_exact(&mut last)?;
+    if last == *b"\n" { Ok(()) } else { file.write_all(b"\n") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_that_a_killed_run_left_unfinished_spoils_no_other() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("audit.ndjson");
+        std::fs::write(&path, "{}\n{\"messageIds\":[\"a").unwrap();
+        for _ in 0..2 {
+            Audit::begin(&path, "redrive", &json!({ "count": 1 })).unwrap();
+        }
+        let text = std::fs::read_to_string(&path).unwrap();
+        let lines: Vec<_> = text.lines().map(serde_json::from_str::<Value>).collect();
+        let readable: Vec<bool> = lines.iter().map(Result::is_ok).collect();
+        assert_eq!(readable, [true, false, true, true], "{text}");
     }
 }

@@ -164,9 +164,12 @@ impl Stack {
         told.lines().into_iter().map(id).collect()
     }
 
+    /// The lines of the audit log. A run that writes one meanwhile, or was killed while it did, shows half
+    /// of it.
     fn audit_lines(&self) -> Vec<Value> {
         let text = std::fs::read_to_string(self.data_dir().join("dlq-audit.ndjson"));
-        text.unwrap_or_default().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        let text = text.unwrap_or_default();
+        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
     fn file(&self, name: &str) -> PathBuf {
