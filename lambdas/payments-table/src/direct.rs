@@ -2,35 +2,45 @@
 //! time, and nearly every put succeeds at once.
 //!
 //! One request over the SDK's own connector, signed by its own signer. Only a complete answer of success is
-//! taken; everything else says no more than that, and the put is made again by the SDK, which knows what an
-//! answer means, what is worth another attempt, and when. That is safe because the put is conditional.
+//! taken. Everything else is given to the SDK as if its own first attempt had brought it: the SDK knows what
+//! an answer means, what is worth another attempt, and when. So no put is asked for more often than before.
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use aws_credential_types::Credentials;
+use aws_sdk_dynamodb::config::Builder;
 use aws_sdk_dynamodb::config::endpoint::{DefaultResolver, Params, ResolveEndpoint};
 use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
 use aws_sigv4::sign::v4;
-use aws_smithy_runtime_api::client::http::{HttpConnector, SharedHttpConnector};
+use aws_smithy_runtime::client::retries::{RetryPartition, TokenBucket};
+use aws_smithy_runtime_api::client::http::{
+    HttpConnector, HttpConnectorFuture, SharedHttpConnector, http_client_fn,
+};
 use aws_smithy_runtime_api::client::identity::Identity;
-use aws_smithy_runtime_api::http::Request;
+use aws_smithy_runtime_api::client::result::ConnectorError;
+use aws_smithy_runtime_api::http::{Request, Response};
 use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::byte_stream::ByteStream;
-use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde::ser::{Error, Serialize, Serializer};
 use tokio::time::timeout;
 
 use crate::item::Item;
 
-/// How long an answer may take before the SDK makes the put again.
+/// How long an answer may take before the SDK hears of a timeout.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(800);
 
-/// The longest pause before the SDK makes a put again that the table could not take. The SDK's own first
-/// pause at this table is up to 25 ms.
-const PAUSE_MAX_US: u64 = 25_000;
+/// What a retry takes from the quota of 500, by the SDK's retry behaviour 2.1: this much, or, when the table
+/// was throttled, less.
+const RETRY_COST: u32 = 14;
+const THROTTLED_RETRY_COST: u32 = 5;
+
+/// What the quota gains each second. The SDK adds one for each of its puts that succeeds at once; of those
+/// that succeed here it does not know, and a quota that an outage has emptied would stay empty.
+const QUOTA_PER_SECOND: f32 = 50.0;
 
 /// Time for a connection that is made ahead.
 const WARM_UP_TIMEOUT: Duration = Duration::from_secs(1);
@@ -46,6 +56,7 @@ pub struct Direct {
     identity: Identity,
     region: String,
     endpoint: String,
+    quota: RetryPartition,
 }
 
 /// The region has no endpoint of DynamoDB.
@@ -53,13 +64,18 @@ pub struct Direct {
 #[error("find the endpoint of DynamoDB")]
 pub struct UnknownEndpoint;
 
+/// What the table said to an attempt, or why it said nothing.
+type Answer = Result<Response, ConnectorError>;
+
 /// What an attempt showed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Attempt {
     /// The item is stored.
     Stored,
-    /// Nothing to be relied upon. The item may be stored all the same.
-    Unclear,
+    /// Something that the SDK must judge. The item may be stored all the same.
+    Unclear(Answer),
+    /// Nothing was asked.
+    Unsigned,
 }
 
 impl Direct {
@@ -77,7 +93,14 @@ impl Direct {
         let resolved = DefaultResolver::new().resolve_endpoint(&params).await;
         let resolved = resolved.map_err(|_| UnknownEndpoint)?;
         let endpoint = format!("{}/", resolved.url().trim_end_matches('/'));
-        Ok(Direct { connector, identity: Identity::from(credentials), region, endpoint })
+        let quota = TokenBucket::builder()
+            .retry_cost(RETRY_COST)
+            .timeout_retry_cost(RETRY_COST)
+            .throttling_retry_cost(THROTTLED_RETRY_COST)
+            .refill_rate(QUOTA_PER_SECOND)
+            .build();
+        let quota = RetryPartition::custom("puts").token_bucket(quota).build();
+        Ok(Direct { connector, identity: Identity::from(credentials), region, endpoint, quota })
     }
 
     /// Makes a connection ahead, which needs no permission: at its root DynamoDB says how it is. When
@@ -89,24 +112,38 @@ impl Direct {
         }
     }
 
-    /// Stores an item on a condition. When it returns, the SDK may make the put again.
+    /// Stores an item on a condition.
     pub(crate) async fn put(&self, table: &str, item: &Item, condition: &str) -> Attempt {
-        let Some(request) = self.request(table, item, condition) else { return Attempt::Unclear };
+        let Some(request) = self.request(table, item, condition) else { return Attempt::Unsigned };
         match timeout(ATTEMPT_TIMEOUT, self.send(request)).await {
-            Ok(Some((200, body))) if is_object(&body) => Attempt::Stored,
-            Ok(Some((400, body))) if condition_failed(&body) => Attempt::Unclear,
-            Ok(_) | Err(_) => {
-                let pause = Duration::from_micros(fastrand::u64(..PAUSE_MAX_US));
-                tokio::time::sleep(pause).await;
-                Attempt::Unclear
+            Ok(Ok(answer)) if !answer.status().is_success() => Attempt::Unclear(Ok(answer)),
+            Ok(Ok(answer)) if answer.status().as_u16() == 200 && is_object(&answer) => {
+                Attempt::Stored
             }
+            Ok(Ok(_)) => Attempt::Unclear(Err(ConnectorError::io("half an answer".into()))),
+            Ok(Err(error)) => Attempt::Unclear(Err(error)),
+            Err(late) => Attempt::Unclear(Err(ConnectorError::timeout(late.into()))),
         }
+    }
+
+    /// The configuration of an SDK put whose first attempt has brought `answer`.
+    pub(crate) fn after(&self, answer: Answer) -> Builder {
+        let answer = Mutex::new(Some(answer));
+        let resumed =
+            SharedHttpConnector::new(Resumed { answer, connector: self.connector.clone() });
+        aws_sdk_dynamodb::config::Config::builder()
+            .http_client(http_client_fn(move |_, _| resumed.clone()))
+            .retry_partition(self.quota.clone())
     }
 
     /// A signed PutItem (Amazon DynamoDB API Reference); `None` when there is none.
     fn request(&self, table: &str, item: &Item, condition: &str) -> Option<Request> {
-        let input =
-            PutItem { table_name: table, item: Attributes(item), condition_expression: condition };
+        let input = PutItem {
+            table_name: table,
+            item: Attributes(item),
+            condition_expression: condition,
+            return_values_on_condition_check_failure: "ALL_OLD",
+        };
         let body = serde_json::to_vec(&input).ok()?;
         let signature = v4::SigningParams::builder()
             .identity(&self.identity)
@@ -137,28 +174,35 @@ impl Direct {
         Some(request)
     }
 
-    /// The status and the whole body of an answer; `None` when it did not come, or not whole.
-    async fn send(&self, request: Request) -> Option<(u16, Vec<u8>)> {
-        let answer = self.connector.call(request).await.ok()?;
-        let status = answer.status().as_u16();
-        let body = ByteStream::new(answer.into_body()).collect().await.ok()?;
-        Some((status, body.to_vec()))
+    /// A whole answer.
+    async fn send(&self, request: Request) -> Answer {
+        let mut answer = self.connector.call(request).await?;
+        let body = ByteStream::new(answer.take_body()).collect().await;
+        let body = body.map_err(|error| ConnectorError::io(error.into()))?;
+        *answer.body_mut() = SdkBody::from(body.into_bytes());
+        Ok(answer)
     }
 }
 
-fn is_object(body: &[u8]) -> bool {
+/// The network to an SDK put whose first attempt was made already.
+#[derive(Debug)]
+struct Resumed {
+    answer: Mutex<Option<Answer>>,
+    connector: SharedHttpConnector,
+}
+
+impl HttpConnector for Resumed {
+    fn call(&self, request: Request) -> HttpConnectorFuture {
+        match self.answer.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(answer) => HttpConnectorFuture::ready(answer),
+            None => self.connector.call(request),
+        }
+    }
+}
+
+fn is_object(answer: &Response) -> bool {
+    let body = answer.body().bytes().unwrap_or_default();
     serde_json::from_slice::<BTreeMap<String, IgnoredAny>>(body).is_ok()
-}
-
-/// Whether the item was there: no trouble of the table, so the SDK may ask for it at once.
-fn condition_failed(body: &[u8]) -> bool {
-    #[derive(Deserialize)]
-    struct Answer {
-        #[serde(rename = "__type")]
-        error: String,
-    }
-    serde_json::from_slice::<Answer>(body)
-        .is_ok_and(|answer| answer.error.ends_with("#ConditionalCheckFailedException"))
 }
 
 #[derive(serde::Serialize)]
@@ -167,6 +211,7 @@ struct PutItem<'a> {
     table_name: &'a str,
     item: Attributes<'a>,
     condition_expression: &'a str,
+    return_values_on_condition_check_failure: &'a str,
 }
 
 /// Attributes in DynamoDB's JSON.

@@ -56,11 +56,14 @@ impl PaymentsTable {
         now_ms: i64,
     ) -> Result<Put, Failure> {
         let item = item::of_payment(payment, submission, now_ms);
-        if let Some(direct) = &self.direct
-            && direct.put(&self.payments, &item, NOT_STORED).await == Attempt::Stored
-        {
-            return Ok(Put::Stored);
-        }
+        let resumed = match &self.direct {
+            None => None,
+            Some(direct) => match direct.put(&self.payments, &item, NOT_STORED).await {
+                Attempt::Stored => return Ok(Put::Stored),
+                Attempt::Unclear(answer) => Some(direct.after(answer)),
+                Attempt::Unsigned => None,
+            },
+        };
         let put = self
             .client
             .put_item()
@@ -68,9 +71,9 @@ impl PaymentsTable {
             .set_item(Some(item))
             .condition_expression(NOT_STORED)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .send()
-            .await;
-        match put {
+            .customize()
+            .config_override(resumed.unwrap_or_default());
+        match put.send().await {
             Ok(_) => Ok(Put::Stored),
             Err(error) => match condition_failed(&error) {
                 Some(stored) => item::read_payment(stored).map(Put::Exists),
