@@ -16,6 +16,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
 use aws_sigv4::sign::v4;
 use aws_smithy_runtime::client::retries::{RetryPartition, TokenBucket};
+use aws_smithy_runtime_api::client::connection::CaptureSmithyConnection;
 use aws_smithy_runtime_api::client::http::{
     HttpConnector, HttpConnectorFuture, SharedHttpConnector, http_client_fn,
 };
@@ -33,13 +34,9 @@ use crate::item::Item;
 /// How long an answer may take before the SDK hears of a timeout.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(800);
 
-/// What a retry takes from the quota of 500, by the SDK's retry behaviour 2.1: this much, or, when the table
-/// was throttled, less.
-const RETRY_COST: u32 = 14;
-const THROTTLED_RETRY_COST: u32 = 5;
-
-/// What the quota gains each second. The SDK adds one for each of its puts that succeeds at once; of those
-/// that succeed here it does not know, and a quota that an outage has emptied would stay empty.
+/// What the SDK's quota of retries gains each second: it has 500, a retry takes 5 or 10. The SDK adds one for
+/// each of its own puts that succeeds at once; of those that succeed here it does not know, and a quota that
+/// an outage has emptied would stay empty.
 const QUOTA_PER_SECOND: f32 = 50.0;
 
 /// Time for a connection that is made ahead.
@@ -72,8 +69,9 @@ type Answer = Result<Response, ConnectorError>;
 pub(crate) enum Attempt {
     /// The item is stored.
     Stored,
-    /// Something that the SDK must judge. The item may be stored all the same.
-    Unclear(Answer),
+    /// Something that the SDK must judge, with the connection that brought it, which the SDK closes when it
+    /// brought trouble. The item may be stored all the same.
+    Unclear(Box<(Answer, CaptureSmithyConnection)>),
     /// Nothing was asked.
     Unsigned,
 }
@@ -93,12 +91,7 @@ impl Direct {
         let resolved = DefaultResolver::new().resolve_endpoint(&params).await;
         let resolved = resolved.map_err(|_| UnknownEndpoint)?;
         let endpoint = format!("{}/", resolved.url().trim_end_matches('/'));
-        let quota = TokenBucket::builder()
-            .retry_cost(RETRY_COST)
-            .timeout_retry_cost(RETRY_COST)
-            .throttling_retry_cost(THROTTLED_RETRY_COST)
-            .refill_rate(QUOTA_PER_SECOND)
-            .build();
+        let quota = TokenBucket::builder().refill_rate(QUOTA_PER_SECOND).build();
         let quota = RetryPartition::custom("puts").token_bucket(quota).build();
         Ok(Direct { connector, identity: Identity::from(credentials), region, endpoint, quota })
     }
@@ -114,23 +107,27 @@ impl Direct {
 
     /// Stores an item on a condition.
     pub(crate) async fn put(&self, table: &str, item: &Item, condition: &str) -> Attempt {
-        let Some(request) = self.request(table, item, condition) else { return Attempt::Unsigned };
+        let Some(mut request) = self.request(table, item, condition) else {
+            return Attempt::Unsigned;
+        };
+        let connection = CaptureSmithyConnection::new();
+        request.add_extension(connection.clone());
+        let unclear = |answer| Attempt::Unclear(Box::new((answer, connection)));
         match timeout(ATTEMPT_TIMEOUT, self.send(request)).await {
-            Ok(Ok(answer)) if !answer.status().is_success() => Attempt::Unclear(Ok(answer)),
+            Ok(Ok(answer)) if !answer.status().is_success() => unclear(Ok(answer)),
             Ok(Ok(answer)) if answer.status().as_u16() == 200 && is_object(&answer) => {
                 Attempt::Stored
             }
-            Ok(Ok(_)) => Attempt::Unclear(Err(ConnectorError::io("half an answer".into()))),
-            Ok(Err(error)) => Attempt::Unclear(Err(error)),
-            Err(late) => Attempt::Unclear(Err(ConnectorError::timeout(late.into()))),
+            Ok(Ok(_)) => unclear(Err(ConnectorError::io("half an answer".into()))),
+            Ok(Err(error)) => unclear(Err(error)),
+            Err(late) => unclear(Err(ConnectorError::timeout(late.into()))),
         }
     }
 
-    /// The configuration of an SDK put whose first attempt has brought `answer`.
-    pub(crate) fn after(&self, answer: Answer) -> Builder {
-        let answer = Mutex::new(Some(answer));
-        let resumed =
-            SharedHttpConnector::new(Resumed { answer, connector: self.connector.clone() });
+    /// The configuration of an SDK put whose first attempt has been made.
+    pub(crate) fn after(&self, made: (Answer, CaptureSmithyConnection)) -> Builder {
+        let made = Mutex::new(Some(made));
+        let resumed = SharedHttpConnector::new(Resumed { made, connector: self.connector.clone() });
         aws_sdk_dynamodb::config::Config::builder()
             .http_client(http_client_fn(move |_, _| resumed.clone()))
             .retry_partition(self.quota.clone())
@@ -184,19 +181,21 @@ impl Direct {
     }
 }
 
-/// The network to an SDK put whose first attempt was made already.
+/// The network to an SDK put whose first attempt has been made.
 #[derive(Debug)]
 struct Resumed {
-    answer: Mutex<Option<Answer>>,
+    made: Mutex<Option<(Answer, CaptureSmithyConnection)>>,
     connector: SharedHttpConnector,
 }
 
 impl HttpConnector for Resumed {
     fn call(&self, request: Request) -> HttpConnectorFuture {
-        match self.answer.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            Some(answer) => HttpConnectorFuture::ready(answer),
-            None => self.connector.call(request),
+        let made = self.made.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some((answer, connection)) = made else { return self.connector.call(request) };
+        if let Some(asked) = request.extension::<CaptureSmithyConnection>() {
+            asked.set_connection_retriever(move || connection.get());
         }
+        HttpConnectorFuture::ready(answer)
     }
 }
 

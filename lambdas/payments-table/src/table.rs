@@ -60,7 +60,7 @@ impl PaymentsTable {
             None => None,
             Some(direct) => match direct.put(&self.payments, &item, NOT_STORED).await {
                 Attempt::Stored => return Ok(Put::Stored),
-                Attempt::Unclear(answer) => Some(direct.after(answer)),
+                Attempt::Unclear(made) => Some(direct.after(*made)),
                 Attempt::Unsigned => None,
             },
         };

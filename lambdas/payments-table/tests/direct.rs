@@ -12,6 +12,7 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::retry::RetryPartition;
 use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
 use aws_smithy_async::time::TimeSource;
+use aws_smithy_runtime_api::client::connection::{CaptureSmithyConnection, ConnectionMetadata};
 use aws_smithy_runtime_api::client::http::{
     HttpConnector, HttpConnectorFuture, SharedHttpConnector, http_client_fn,
 };
@@ -46,10 +47,19 @@ enum Network {
 struct Script {
     asked: Arc<Mutex<Vec<HttpRequest>>>,
     does: Arc<Mutex<VecDeque<Network>>>,
+    closed: Arc<AtomicU64>,
 }
 
 impl HttpConnector for Script {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        if let Some(asked) = request.extension::<CaptureSmithyConnection>() {
+            let closed = Arc::clone(&self.closed);
+            let close = move || {
+                closed.fetch_add(1, Ordering::Relaxed);
+            };
+            let connection = ConnectionMetadata::builder().proxied(false).poison_fn(close).build();
+            asked.set_connection_retriever(move || Some(connection.clone()));
+        }
         self.asked.lock().unwrap().push(request);
         let mut does = self.does.lock().unwrap();
         let next = if does.len() > 1 { does.pop_front() } else { does.front().cloned() };
@@ -176,6 +186,7 @@ async fn every_fault_comes_out_as_if_the_sdk_had_made_every_attempt() {
     let there = || condition_failed(&json!({ "_requestId": { "S": "r-0" }, "a": { "N": "1.5" } }));
     let throttled = || error(400, "ProvisionedThroughputExceededException");
     let broken = || error(500, "InternalServerError");
+    let mut closed_connections = 0;
     for (does, requests) in [
         (vec![stored()], 1),
         (vec![there()], 1),
@@ -217,7 +228,11 @@ async fn every_fault_comes_out_as_if_the_sdk_had_made_every_attempt() {
         let direct = Script::of(does.clone());
         assert_eq!(put(&direct.past_the_sdk(&clock).await).await, expected, "{does:?}");
         assert_eq!((sdk.inputs().len(), direct.inputs().len()), (requests, requests), "{does:?}");
+        let closed = |script: &Script| script.closed.load(Ordering::Relaxed);
+        assert_eq!(closed(&direct), closed(&sdk), "connections closed after {does:?}");
+        closed_connections += closed(&direct);
     }
+    assert!(closed_connections > 0);
 }
 
 /// Stricter than the SDK, which takes an answer of success without a body for one.
