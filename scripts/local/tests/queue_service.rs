@@ -351,6 +351,65 @@ async fn no_more_than_120_000_messages_are_in_flight() {
     assert_eq!(receive_now(&queues, "main").await.len(), 1);
 }
 
+/// What the counts say after changes of every kind is what a restart, which counts anew, finds.
+#[tokio::test]
+async fn counts_are_those_of_a_recount() {
+    let seed = fastrand::u64(..);
+    println!("seed {seed}");
+    let mut random = fastrand::Rng::with_seed(seed);
+    let directory = tempfile::tempdir().unwrap();
+    let clock = Arc::new(AtomicI64::new(1_700_000_000_000));
+    let mut queues = with_clock(directory.path(), &clock);
+    queues.create("dead", &[]).await.unwrap();
+    let attributes = [
+        ("VisibilityTimeout", "10".to_owned()),
+        ("MessageRetentionPeriod", "3600".to_owned()),
+        ("MaximumMessageSize", "1024".to_owned()),
+        ("RedrivePolicy", redrive(&queues, 2)),
+    ];
+    queues.create("main", &attributes).await.unwrap();
+    let mut handles = Vec::new();
+    for round in 1..=1_000 {
+        match random.u8(..100) {
+            0..30 => {
+                let long = random.bool().then(|| message("a".repeat(1_025)));
+                let messages = (0..random.usize(..9)).map(|_| message("a")).chain(long).collect();
+                queues.send("main", messages).await.unwrap();
+            }
+            30..60 => {
+                let received = queues.receive("main", random.usize(1..9), Duration::ZERO).await;
+                handles.extend(received.unwrap().into_iter().map(|message| message.receipt_handle));
+            }
+            60..80 => {
+                random.shuffle(&mut handles);
+                let some = handles.split_off(handles.len() / 2);
+                queues.delete("main", some).await.unwrap();
+            }
+            80..97 => {
+                clock.fetch_add(random.i64(1..20_000), Ordering::SeqCst);
+            }
+            97 => {
+                clock.fetch_add(1_800_000, Ordering::SeqCst);
+            }
+            _ => {
+                // Refused within a minute of the one before, which is as good.
+                let queue = if random.bool() { "main" } else { "dead" };
+                let purge = json!({"QueueUrl": queues.url(queue)});
+                call(&queues, "PurgeQueue", purge).await.ok();
+            }
+        }
+        if round % 20 == 0 {
+            let before =
+                (queues.counts("main").await.unwrap(), queues.counts("dead").await.unwrap());
+            drop(queues);
+            queues = with_clock(directory.path(), &clock);
+            let after =
+                (queues.counts("main").await.unwrap(), queues.counts("dead").await.unwrap());
+            assert_eq!(before, after, "round {round}");
+        }
+    }
+}
+
 // Restarts.
 
 #[tokio::test]

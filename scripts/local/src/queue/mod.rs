@@ -186,7 +186,7 @@ impl Queues {
         results.into_iter().chain(invalid.into_iter().map(|result| result.map(|_| ()))).collect()
     }
 
-    /// How many messages the queue holds. Takes a while on a very deep queue, but holds up nobody.
+    /// How many messages the queue holds, however many. Holds up no other operation.
     pub async fn counts(&self, name: &str) -> Result<Counts, QueueError> {
         let name = name.to_owned();
         self.reader.run(move |store| store.counts(&name)).await

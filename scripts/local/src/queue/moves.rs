@@ -185,7 +185,7 @@ impl Store {
                 return Ok((moved, Some(NO_SOURCE)));
             };
             match self.queue(target) {
-                Ok(target) => self.move_message(number, &target)?,
+                Ok(target) => self.move_message(source.id, number, &target)?,
                 Err(QueueError::NoSuchQueue) => return Ok((moved, Some(NO_QUEUE))),
                 Err(error) => return Err(error),
             }
@@ -195,7 +195,7 @@ impl Store {
     }
 
     /// Sends the message anew, with a new id and a new clock, and removes the old one.
-    fn move_message(&mut self, number: i64, target: &Queue) -> Result<(), QueueError> {
+    fn move_message(&mut self, source: i64, number: i64, target: &Queue) -> Result<(), QueueError> {
         let now_ms = self.now_ms();
         let due_ms = now_ms + target.attributes.number(DELAY) * 1_000;
         let id = uuid::Uuid::new_v4().to_string();
@@ -205,7 +205,8 @@ impl Store {
                  SELECT ?, ?, ?, ?, trace, attributes, body FROM messages WHERE number = ?",
             )?
             .execute(params![target.id, due_ms, now_ms, id, number])?;
-        self.drop_message(number)?;
+        self.drop_message(source, number)?;
+        self.add_to_total(target.id, 1)?;
         self.touched.insert(target.name.clone());
         Ok(())
     }

@@ -40,6 +40,7 @@ CREATE TABLE IF NOT EXISTS messages (
     body TEXT NOT NULL
 ) STRICT;
 CREATE INDEX IF NOT EXISTS due ON messages (queue, due_ms, receives, sent_ms);
+CREATE TABLE IF NOT EXISTS totals (queue INTEGER PRIMARY KEY, messages INTEGER NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS move_tasks (
     id INTEGER PRIMARY KEY AUTOINCREMENT, handle TEXT NOT NULL UNIQUE, source TEXT NOT NULL,
     destination TEXT, rate INTEGER, status TEXT NOT NULL, failure TEXT, moved INTEGER NOT NULL,
@@ -126,14 +127,18 @@ impl Store {
         Ok(store)
     }
 
-    /// Drops messages past their retention. A receive drops those that it meets; this is for the
-    /// queues that nobody reads.
+    /// Drops messages past their retention, and counts the others. A receive drops those that it
+    /// meets; this is for the queues that nobody reads.
     pub(super) fn expire(&mut self) -> Result<(), QueueError> {
         for name in self.names("")? {
             let queue = self.queue(&name)?;
             self.connection.execute(
                 "DELETE FROM messages WHERE queue = ? AND sent_ms <= ?",
                 [queue.id, self.oldest_ms(&queue)],
+            )?;
+            self.connection.execute(
+                "INSERT OR REPLACE INTO totals SELECT ?1, count(*) FROM messages WHERE queue = ?1",
+                [queue.id],
             )?;
         }
         Ok(())
@@ -265,7 +270,7 @@ impl Store {
     /// DeleteQueue, with everything in it.
     pub(super) fn delete_queue(&mut self, name: &str) -> Result<(), QueueError> {
         let queue = self.queue(name)?;
-        self.connection.execute("DELETE FROM messages WHERE queue = ?", [queue.id])?;
+        self.clear(queue.id)?;
         self.connection.execute("DELETE FROM queues WHERE id = ?", [queue.id])?;
         self.touched.insert(queue.name);
         Ok(())
@@ -278,15 +283,50 @@ impl Store {
         if queue.purged_ms.is_some_and(|purged_ms| now_ms < purged_ms + PURGE_INTERVAL_MS) {
             return Err(QueueError::PurgeInProgress(queue.name));
         }
-        self.connection.execute("DELETE FROM messages WHERE queue = ?", [queue.id])?;
+        self.clear(queue.id)?;
         self.connection
             .execute("UPDATE queues SET purged_ms = ? WHERE id = ?", [now_ms, queue.id])?;
         Ok(())
     }
 
-    /// Counts one queue. Reads its whole index: call it on a connection of its own.
+    fn clear(&self, queue: i64) -> Result<(), QueueError> {
+        self.connection.execute("DELETE FROM messages WHERE queue = ?", [queue])?;
+        self.connection.execute("DELETE FROM totals WHERE queue = ?", [queue])?;
+        Ok(())
+    }
+
+    /// Counts one queue. What cannot be received now is counted one by one, the rest is what is
+    /// left of the total, so it costs nothing that a queue is deep.
     pub(super) fn counts(&self, name: &str) -> Result<Counts, QueueError> {
         let queue = self.queue(name)?;
+        let oldest_ms = self.oldest_ms(&queue);
+        // Numbers rise with the time of sending, so where the first message of all has not expired
+        // for this queue, none has.
+        let first_ms: Option<i64> = self
+            .connection
+            .prepare_cached("SELECT sent_ms FROM messages ORDER BY number LIMIT 1")?
+            .query_row([], |row| row.get(0))
+            .optional()?;
+        if first_ms.is_some_and(|first_ms| first_ms <= oldest_ms) {
+            return self.counts_one_by_one(&queue, oldest_ms);
+        }
+        let (total, in_flight, delayed): (u64, u64, u64) = self
+            .connection
+            .prepare_cached(
+                "SELECT coalesce((SELECT messages FROM totals WHERE queue = ?1), 0),
+                        count(*) FILTER (WHERE receives > 0),
+                        count(*) FILTER (WHERE receives = 0)
+                 FROM messages INDEXED BY due WHERE queue = ?1 AND due_ms > ?2",
+            )?
+            .query_row([queue.id, self.now_ms()], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+            })?;
+        let visible = total.saturating_sub(in_flight + delayed);
+        Ok(Counts { visible, in_flight, delayed })
+    }
+
+    /// Counts one queue by reading its whole index, and leaves out what expired.
+    fn counts_one_by_one(&self, queue: &Queue, oldest_ms: i64) -> Result<Counts, QueueError> {
         let read = |row: &Row<'_>| {
             Ok(Counts { visible: row.get(0)?, in_flight: row.get(1)?, delayed: row.get(2)? })
         };
@@ -298,8 +338,20 @@ impl Store {
                         count(*) FILTER (WHERE due_ms > ?2 AND receives = 0)
                  FROM messages WHERE queue = ?1 AND sent_ms > ?3",
             )?
-            .query_row([queue.id, self.now_ms(), self.oldest_ms(&queue)], read)?;
+            .query_row([queue.id, self.now_ms(), oldest_ms], read)?;
         Ok(counts)
+    }
+
+    /// Notes that a queue holds so many messages more, or fewer. Whoever inserts, deletes or moves
+    /// messages calls it in the same transaction.
+    pub(super) fn add_to_total(&self, queue: i64, messages: i64) -> rusqlite::Result<()> {
+        self.connection
+            .prepare_cached(
+                "INSERT INTO totals VALUES (?1, ?2)
+                 ON CONFLICT (queue) DO UPDATE SET messages = messages + ?2",
+            )?
+            .execute([queue, messages])?;
+        Ok(())
     }
 
     // Messages.
@@ -318,6 +370,7 @@ impl Store {
              VALUES (?, ?, ?, ?, ?, ?, ?)",
         )?;
         let mut results = Vec::with_capacity(messages.len());
+        let mut sent = 0;
         for message in messages {
             if i64::try_from(message.bytes()).is_ok_and(|bytes| bytes > bytes_max) {
                 results.push(Err(QueueError::InvalidParameter(format!(
@@ -339,7 +392,9 @@ impl Store {
                 message.body
             ])?;
             results.push(Ok(()));
+            sent += 1;
         }
+        self.add_to_total(queue.id, sent)?;
         self.touched.insert(queue.name);
         Ok(results)
     }
@@ -366,9 +421,9 @@ impl Store {
             for (number, receives, sent_ms) in candidates {
                 let dead = dead_letters.as_ref().filter(|(_, max)| receives >= *max);
                 if sent_ms <= self.oldest_ms(&queue) {
-                    self.drop_message(number)?;
+                    self.drop_message(queue.id, number)?;
                 } else if let Some((target, _)) = dead {
-                    self.bury(number, &queue.name, target)?;
+                    self.bury(number, &queue, target)?;
                 } else if messages.len() < room {
                     messages.push(self.take(queue.id, number, now_ms, timeout_s)?);
                 }
@@ -432,20 +487,23 @@ impl Store {
         if room == 0 { Err(QueueError::OverLimit) } else { Ok(room) }
     }
 
-    pub(super) fn drop_message(&self, number: i64) -> Result<(), QueueError> {
+    pub(super) fn drop_message(&self, queue: i64, number: i64) -> Result<(), QueueError> {
         self.connection
             .prepare_cached("DELETE FROM messages WHERE number = ?")?
             .execute([number])?;
+        self.add_to_total(queue, -1)?;
         Ok(())
     }
 
     /// Moves a message to the dead-letter queue: all of it stays, its clock and count too.
-    fn bury(&mut self, number: i64, source: &str, target: &Queue) -> Result<(), QueueError> {
+    fn bury(&mut self, number: i64, source: &Queue, target: &Queue) -> Result<(), QueueError> {
         self.connection
             .prepare_cached(
                 "UPDATE messages SET queue = ?, due_ms = ?, source = ? WHERE number = ?",
             )?
-            .execute(params![target.id, self.now_ms(), source, number])?;
+            .execute(params![target.id, self.now_ms(), source.name, number])?;
+        self.add_to_total(source.id, -1)?;
+        self.add_to_total(target.id, 1)?;
         self.touched.insert(target.name.clone());
         Ok(())
     }
@@ -508,12 +566,14 @@ impl Store {
             "DELETE FROM messages WHERE number = ? AND queue = ? AND receives = ?",
         )?;
         let mut results = Vec::with_capacity(handles.len());
+        let mut deleted = 0;
         for handle in handles {
             results.push(handle.check(&queue));
             if handle.queue == queue.id {
-                statement.execute([handle.number, handle.queue, handle.receives])?;
+                deleted += statement.execute([handle.number, handle.queue, handle.receives])?;
             }
         }
+        self.add_to_total(queue.id, -i64::try_from(deleted).unwrap_or(i64::MAX))?;
         Ok(results)
     }
 
