@@ -1,7 +1,9 @@
 //! How fast is the queue, and does depth matter? Prints messages per second for sending,
-//! receiving and deleting, in this process and over HTTP, and how soon a waiter wakes.
+//! receiving, deleting and the others, in this process and over HTTP, how soon a waiter wakes, and
+//! the most memory that this process has had so far.
 //!
-//! `cargo run --release --package local --example queue_throughput [depth ...]`
+//! `cargo run --release --package local --example queue_throughput [depth ...]`, for example
+//! `… queue_throughput 0 1000000 0 1000000`
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -16,6 +18,8 @@ use tokio::net::{TcpListener, TcpStream};
 const MESSAGES: usize = 20_000;
 /// Callers at once.
 const CALLERS: usize = 32;
+/// Looks at the counts of the queue.
+const COUNTS: usize = 640;
 /// Measured wakes of a waiter.
 const WAKES: usize = 200;
 /// Bytes of a body: about a payment.
@@ -41,6 +45,11 @@ async fn main() -> anyhow::Result<()> {
         }
         in_process(&queues).await?;
         over_http(&queues, address).await?;
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        status
+            .lines()
+            .filter(|line| line.starts_with("VmHWM"))
+            .for_each(|line| println!("  {line}"));
         server.abort();
     }
     Ok(())
@@ -157,32 +166,39 @@ async fn over_http(queues: &Queues, address: SocketAddr) -> anyhow::Result<()> {
         join_all(connections.iter_mut().map(|connection| repeat(connection, &receive, each))).await;
     report("HTTP, one at a time: receive (JSON)", MESSAGES, started);
 
-    let mut deletes = Vec::new();
+    let mut handles = Vec::new();
     for answers in answers {
-        let answers: Vec<serde_json::Value> = answers?
-            .iter()
-            .map(|answer| serde_json::from_slice(answer))
-            .collect::<Result<_, _>>()?;
-        deletes.push(
-            answers
-                .into_iter()
-                .map(|answer| {
-                    let handle = &answer["Messages"][0]["ReceiptHandle"];
-                    let body = format!(r#"{{"QueueUrl":"{url}","ReceiptHandle":{handle}}}"#);
-                    request("X-Amz-Target: AmazonSQS.DeleteMessage", &body)
-                })
-                .collect::<Vec<_>>(),
-        );
+        let handle = |answer: &Vec<u8>| {
+            let answer: serde_json::Value = serde_json::from_slice(answer)?;
+            anyhow::Ok(answer["Messages"][0]["ReceiptHandle"].to_string())
+        };
+        handles.push(answers?.iter().map(handle).collect::<Result<Vec<_>, _>>()?);
     }
+    for (operation, parameters) in
+        [("ChangeMessageVisibility", r#","VisibilityTimeout":600"#), ("DeleteMessage", "")]
+    {
+        let started = Instant::now();
+        let target = format!("X-Amz-Target: AmazonSQS.{operation}");
+        try_join_all(connections.iter_mut().zip(&handles).map(async |(connection, handles)| {
+            for handle in handles {
+                let body =
+                    format!(r#"{{"QueueUrl":"{url}","ReceiptHandle":{handle}{parameters}}}"#);
+                call(connection, &request(&target, &body)).await?;
+            }
+            anyhow::Ok(())
+        }))
+        .await?;
+        report(&format!("HTTP, one at a time: {operation}"), MESSAGES, started);
+    }
+
+    let counts = request(
+        "X-Amz-Target: AmazonSQS.GetQueueAttributes",
+        &format!(r#"{{"QueueUrl":"{url}","AttributeNames":["All"]}}"#),
+    );
     let started = Instant::now();
-    try_join_all(connections.iter_mut().zip(deletes).map(async |(connection, deletes)| {
-        for delete in deletes {
-            call(connection, &delete).await?;
-        }
-        anyhow::Ok(())
-    }))
-    .await?;
-    report("HTTP, one at a time: delete (JSON)", MESSAGES, started);
+    let counted = connections.iter_mut().map(|one| repeat(one, &counts, COUNTS / CALLERS));
+    try_join_all(counted).await?;
+    report("HTTP, one at a time: counts", COUNTS, started);
     Ok(())
 }
 
