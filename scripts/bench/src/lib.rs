@@ -9,6 +9,7 @@
 //! - [`pipeline`]: the pipeline under load, found or started.
 //! - [`client`]: HTTP on loopback: submissions, and calls of the table and the queues.
 //! - [`report`]: the table and the JSON.
+//! - [`function`]: the packaged function by itself, beside its peers, and its instructions.
 //!
 //! A latency is measured from the moment at which a submission was due, not from when the client came
 //! round to it: a pipeline that stalls cannot hide it. Nothing here knows the pipeline from inside; it
