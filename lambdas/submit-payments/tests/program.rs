@@ -19,13 +19,19 @@ use tokio::sync::mpsc;
 const BODY: &str = include_str!("../../../tests/fixtures/payment-minimal-v1.json");
 const USER: &str = "5f2c8d34-1b7e-4e0a-8c55-90d1e2f3a4b5";
 
+/// Marks an operation that came past the SDK.
+const PAST_SDK: &str = "past the SDK: ";
+
+/// Stands for a connection made ahead.
+const CONNECTION: &str = "connection";
+
 /// Far more than a batch takes; a machine may be slow.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// AWS, as far as one batch needs it.
 struct Aws {
     event: Mutex<Option<Value>>,
-    /// What DynamoDB and SQS were asked: the operation and its input.
+    /// What DynamoDB and SQS were asked: the operation, marked when it came past the SDK, and its input.
     asked: Mutex<Vec<(String, Value)>>,
     responses: mpsc::Sender<Value>,
 }
@@ -34,11 +40,15 @@ async fn answer(State(aws): State<Arc<Aws>>, request: Request) -> Response {
     let (head, body) = request.into_parts();
     let body = to_bytes(body, usize::MAX).await.unwrap();
     if let Some(target) = head.headers.get("x-amz-target") {
-        return aws.service(target.to_str().unwrap(), &body);
+        let past_sdk = if head.headers.contains_key("amz-sdk-request") { "" } else { PAST_SDK };
+        return aws.service(&format!("{past_sdk}{}", target.to_str().unwrap()), &body);
     }
     match (head.method, head.uri.path().rsplit('/').next().unwrap()) {
         // A connection made ahead.
-        (Method::GET, "") => "healthy".into_response(),
+        (Method::GET, "") => {
+            aws.asked.lock().unwrap().push((CONNECTION.to_owned(), Value::Null));
+            "healthy".into_response()
+        }
         (Method::GET, "next") => aws.next().await,
         (Method::POST, "response") => {
             aws.responses.send(serde_json::from_slice(&body).unwrap()).await.unwrap();
@@ -187,7 +197,12 @@ async fn a_batch_has_its_effects_its_response_its_logs_and_its_metrics() {
 
     assert_eq!(response, json!({ "batchItemFailures": [{ "itemIdentifier": "stays" }] }));
 
+    assert_eq!(aws.asked.lock().unwrap()[0].0, CONNECTION, "before the first event");
+    // The SDK makes no put again whose first answer leaves no hope.
+    let [first] = aws.asked(&format!("{PAST_SDK}DynamoDB_20120810.PutItem")).try_into().unwrap();
+    assert_eq!(first["TableName"], "Payments");
     let puts = aws.asked("DynamoDB_20120810.PutItem");
+    assert_eq!(puts.iter().filter(|put| put["TableName"] == "Payments").count(), 1);
     let tables: Vec<_> = puts.iter().map(|put| put["TableName"].as_str().unwrap()).collect();
     assert!(tables.contains(&"Payments") && tables.contains(&"Refusals"), "{tables:?}");
     let [postponed] = aws.asked("AmazonSQS.ChangeMessageVisibility").try_into().unwrap();
