@@ -287,12 +287,27 @@ pub fn write_ready_file(path: &Path, ready: &Ready) -> anyhow::Result<()> {
         .with_context(|| format!("cannot write the ready file {}", path.display()))
 }
 
+/// Removes the file, where there is one.
+///
+/// # Errors
+/// The file is there and cannot be removed.
+pub fn remove_ready_file(path: &Path) -> anyhow::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove the ready file {}", path.display()))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
 /// Takes the data directory for this process, and empties it when asked to. What a killed pipeline
-/// said of its addresses goes in any case.
+/// said of its addresses goes in any case. The lock says which process it is, so that somebody can
+/// find its functions.
 fn open_data_dir(data_dir: &Path, fresh: bool) -> anyhow::Result<File> {
     let attempt = || format!("cannot use --data-dir {}", data_dir.display());
     std::fs::create_dir_all(data_dir).with_context(attempt)?;
-    let lock = File::create(data_dir.join(LOCK_FILE)).with_context(attempt)?;
+    let options = OpenOptions::new().write(true).create(true).truncate(false).to_owned();
+    let mut lock = options.open(data_dir.join(LOCK_FILE)).with_context(attempt)?;
     match lock.try_lock() {
         Ok(()) => {}
         Err(std::fs::TryLockError::WouldBlock) => {
@@ -300,12 +315,11 @@ fn open_data_dir(data_dir: &Path, fresh: bool) -> anyhow::Result<File> {
         }
         Err(std::fs::TryLockError::Error(error)) => return Err(error).with_context(attempt),
     }
-    match std::fs::remove_file(data_dir.join(READY_FILE)) {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            return Err(error).with_context(attempt);
-        }
-        Ok(()) | Err(_) => {}
-    }
+    // Only now: until here it may have been another pipeline's.
+    lock.set_len(0)
+        .and_then(|()| lock.write_all(std::process::id().to_string().as_bytes()))
+        .with_context(attempt)?;
+    remove_ready_file(&data_dir.join(READY_FILE))?;
     if fresh {
         for entry in std::fs::read_dir(data_dir).with_context(attempt)? {
             let entry = entry.with_context(attempt)?;
@@ -454,7 +468,9 @@ fn log_to(path: &Path, live: &Live) -> anyhow::Result<LineSink> {
         let text = line.text + "\n";
         let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
         // A full disk must not stop payments.
-        let _ = file.write_all(text.as_bytes());
+        if let Err(error) = file.write_all(text.as_bytes()) {
+            tracing::error!(%error, "the functions' lines cannot be written to {LOG_FILE}");
+        }
         match line.stream {
             crate::functions::LineStream::Output => {}
             crate::functions::LineStream::Error => live.print(&text, std::io::stderr()),
