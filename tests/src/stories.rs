@@ -3,6 +3,7 @@
 mod command;
 mod example;
 mod failure;
+mod fairness;
 mod network;
 mod query;
 mod restart;
@@ -88,6 +89,7 @@ pub(crate) fn all() -> Vec<Trial> {
         query::all(),
         example::all(),
         failure::all(),
+        fairness::all(),
         network::all(),
         restart::all(),
         command::all(),
