@@ -147,7 +147,11 @@ pub(crate) fn epoch_ms(text: &str) -> Option<i64> {
 }
 
 /// Reads a whole table, of each item these attributes.
-pub(crate) async fn scan(client: &Client, table: &str, attributes: &str) -> anyhow::Result<Vec<Value>> {
+pub(crate) async fn scan(
+    client: &Client,
+    table: &str,
+    attributes: &str,
+) -> anyhow::Result<Vec<Value>> {
     let names = json!({ "#r": "_requestId", "#s": "_storedAt", "#k": "kind" });
     let named = |(name, _): &(&String, &Value)| attributes.contains(name.as_str());
     let names: HashMap<_, _> = names.as_object().into_iter().flatten().filter(named).collect();

@@ -61,7 +61,8 @@ impl Client {
     /// A client of the same pipeline for another user, with that user's token. Shares the connections.
     #[must_use]
     pub fn of_user(&self, user: &str, token: &str) -> Client {
-        let ready = Ready { user_id: user.to_owned(), token: token.to_owned(), ..(*self.ready).clone() };
+        let ready =
+            Ready { user_id: user.to_owned(), token: token.to_owned(), ..(*self.ready).clone() };
         Client { ready: Arc::new(ready), http: self.http.clone() }
     }
 

@@ -195,8 +195,11 @@ async fn the_query_protocol_takes_a_list_of_one_without_a_number_and_a_path_that
     for (form, part) in [
         ("Action=SetQueueAttributes&Attribute.Name=VisibilityTimeout&Attribute.Value=35", ""),
         ("Action=GetQueueAttributes&AttributeName=All", "<Value>35</Value>"),
-        ("Action=SendMessage&MessageBody=a&MessageAttribute.Name=x\
-          &MessageAttribute.Value.DataType=String&MessageAttribute.Value.StringValue=y", ""),
+        (
+            "Action=SendMessage&MessageBody=a&MessageAttribute.Name=x\
+          &MessageAttribute.Value.DataType=String&MessageAttribute.Value.StringValue=y",
+            "",
+        ),
         ("Action=ReceiveMessage&AttributeName=All&MessageAttributeName=x", "<StringValue>y</"),
     ] {
         let wire = post(&queues, "/000000000000/main/", &[FORM], form).await;

@@ -42,7 +42,8 @@ async fn a_users_flood_delays_another_users_payment_by_no_more_than_a_batch() {
     let accepted: Value = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
     assert_eq!(accepted["status"], "accepted", "{accepted}");
     let in_flight = QueueAttributeName::ApproximateNumberOfMessagesNotVisible;
-    assert_eq!(stack.queue_count(in_flight).await, BATCH, "one batch is in hand");
+    let in_hand = stack.queue_count(in_flight).await;
+    assert!((1..=BATCH).contains(&in_hand), "{in_hand} are in hand, which is not one batch");
     stack.signal(function, Signal::CONT);
     stack.stored(&payment).await;
     stack.drained().await;

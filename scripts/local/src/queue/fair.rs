@@ -152,8 +152,7 @@ impl Flight {
 
     /// The noisy groups that have sent nothing for so long that they are to be quiet.
     pub(super) fn silent(&self, now_ms: i64) -> Vec<Group> {
-        let is_silent =
-            |state: &State| state.is_noisy && now_ms - state.last_sent_ms >= SILENCE_MS;
+        let is_silent = |state: &State| state.is_noisy && now_ms - state.last_sent_ms >= SILENCE_MS;
         let silent = self.groups.iter().filter(|(_, state)| is_silent(state));
         silent.map(|(group, _)| Arc::clone(group)).collect()
     }

@@ -102,10 +102,7 @@ impl Queues {
     /// the visibility timeout and deletes nothing after another receive; the other way, it changes
     /// nothing and deletes. SQS was seen to do the former and may do either.
     #[must_use]
-    pub fn with_old_handles(
-        mut self,
-        contrary: impl Fn() -> bool + Send + Sync + 'static,
-    ) -> Self {
+    pub fn with_old_handles(mut self, contrary: impl Fn() -> bool + Send + Sync + 'static) -> Self {
         self.contrary = Arc::new(contrary);
         self
     }

@@ -158,7 +158,9 @@ fn gather(tree: Map<String, Value>) -> Result<Value, QueueError> {
             }
             (Value::Object(inner), None, None) => (name, gather(inner)?),
             // A list of one may go without a number: AttributeName=All.
-            (leaf @ Value::String(_), Some((_, member)), _) => ((*member).to_owned(), json!([leaf])),
+            (leaf @ Value::String(_), Some((_, member)), _) => {
+                ((*member).to_owned(), json!([leaf]))
+            }
             (leaf, _, _) => (name, leaf),
         };
         gathered.insert(name, value);

@@ -195,7 +195,8 @@ impl Store {
         let mut backlogs: Vec<Backlog> =
             receive.flight.noisy().into_iter().map(Backlog::new).collect();
         for candidate in aside {
-            let is_its = |backlog: &&mut Backlog| candidate.group.as_deref() == Some(&backlog.group);
+            let is_its =
+                |backlog: &&mut Backlog| candidate.group.as_deref() == Some(&backlog.group);
             if let Some(backlog) = backlogs.iter_mut().find(is_its) {
                 backlog.candidates.push_back(candidate);
             }
@@ -259,11 +260,7 @@ impl Store {
 
     /// Drops a message that expired, and buries one that was received too often; returns whether it
     /// was such a one.
-    fn clear_away(
-        &mut self,
-        receive: &Receive,
-        candidate: &Candidate,
-    ) -> Result<bool, QueueError> {
+    fn clear_away(&mut self, receive: &Receive, candidate: &Candidate) -> Result<bool, QueueError> {
         let dead = receive.dead_letters.as_ref().filter(|(_, max)| candidate.receives >= *max);
         if candidate.sent_ms <= self.oldest_ms(&receive.queue) {
             self.drop_message(receive.queue.id, candidate.number)?;
