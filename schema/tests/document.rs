@@ -168,6 +168,9 @@ fn the_request_template_writes_exactly_the_attributes_of_the_envelope() {
     let envelope =
         [attribute::SUB, attribute::REQUEST_ID, attribute::ACCEPTED_AT, attribute::SCHEMA_VERSION];
     assert_eq!(names, envelope);
+    // The group of the fair queue is the verified user.
+    let group = "&MessageGroupId=$util.urlEncode($context.authorizer.claims.sub)&";
+    assert!(template.contains(group), "{template}");
     let version = format!("&MessageAttribute.4.Value.StringValue={SCHEMA_VERSION}");
     assert!(template.contains(&version), "{template}");
 }

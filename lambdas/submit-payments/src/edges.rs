@@ -51,8 +51,8 @@ pub trait Edges: Sync {
         record: &payments_table::Record,
     ) -> impl Future<Output = Result<(), Failure>> + Send;
 
-    /// Sends a message to the dead-letter queue: the body byte for byte, every attribute as it is, and
-    /// the dead letter in place of an older one.
+    /// Sends a message to the dead-letter queue: the body byte for byte, its group and every attribute
+    /// as they are, and the dead letter in place of an older one.
     fn send_dead_letter(
         &self,
         record: &Record,
@@ -146,7 +146,8 @@ impl Edges for Aws {
             .queues
             .send_message()
             .queue_url(&self.dead_letter_queue_url)
-            .message_body(&record.body);
+            .message_body(&record.body)
+            .set_message_group_id(record.message_group.clone());
         for (name, value) in &record.attributes {
             if name != attribute::DEAD_LETTER {
                 send = send.message_attributes(name, copied(value)?);

@@ -25,6 +25,8 @@ pub struct Record {
     pub attributes: Vec<(String, SqsMessageAttribute)>,
     /// The X-Ray trace, to be sent on as it is.
     pub trace_header: Option<String>,
+    /// The message's group in the fair queue, to be sent on as it is.
+    pub message_group: Option<String>,
     /// What is known of the submission.
     pub submission: Submission,
 }
@@ -86,6 +88,7 @@ impl Record {
                 .and_then(|count| count.parse().ok())
                 .unwrap_or(1),
             trace_header: system("AWSTraceHeader").cloned(),
+            message_group: system("MessageGroupId").cloned(),
             attributes: message.message_attributes.into_iter().collect(),
             message_id,
             envelope,

@@ -34,6 +34,7 @@ struct Line {
     /// By name: type and text, or type and bytes in base64.
     attributes: Map<String, Value>,
     trace_header: Option<String>,
+    message_group: Option<String>,
     sent_at: String,
     receives: u32,
     moved_by_queue: bool,
@@ -58,6 +59,7 @@ impl Line {
             body_md5: letter.body_md5(),
             attributes: letter.attributes.iter().map(attribute).collect(),
             trace_header: letter.trace_header.clone(),
+            message_group: letter.message_group.clone(),
             sent_at: rfc3339(letter.sent_at_ms),
             receives: letter.receives,
             moved_by_queue: letter.moved_by_queue,

@@ -26,6 +26,8 @@ pub struct Letter {
     pub attributes: HashMap<String, MessageAttributeValue>,
     /// The X-Ray trace, to be sent on as it is.
     pub trace_header: Option<String>,
+    /// The message's group in the fair queue, to be sent on as it is.
+    pub message_group: Option<String>,
     /// When the queue's clock for this message started, in milliseconds since 1970: when it died, or,
     /// where the queue moved it itself, when it was accepted. Its retention ends by this clock.
     pub sent_at_ms: i64,
@@ -59,6 +61,7 @@ impl Letter {
         Some(Letter {
             message_id: message.message_id?,
             trace_header: system.get(&System::AwsTraceHeader).cloned(),
+            message_group: system.get(&System::MessageGroupId).cloned(),
             sent_at_ms: number(&System::SentTimestamp).unwrap_or_default(),
             receives: number(&System::ApproximateReceiveCount)
                 .and_then(|count| u32::try_from(count).ok())
@@ -216,6 +219,7 @@ pub(crate) mod tests {
             .message_id(id)
             .body(body)
             .attributes(System::SentTimestamp, "1790000000123")
+            .attributes(System::MessageGroupId, "group")
             .attributes(System::ApproximateReceiveCount, "7");
         if native {
             let source = "arn:aws:sqs:us-east-1:000000000000:submit-payment-queue";

@@ -389,6 +389,7 @@ fn entry((index, letter): (usize, &Letter)) -> Entry {
     let mut entry = Entry::builder()
         .id(index.to_string())
         .message_body(&letter.body)
+        .set_message_group_id(letter.message_group.clone())
         .set_message_attributes(Some(letter.redriven()));
     if let Some(trace) = &letter.trace_header {
         let value = MessageSystemAttributeValue::builder().data_type("String").string_value(trace);
@@ -418,6 +419,12 @@ mod tests {
         assert_eq!(counts(&[100_000; 5], 10), [2, 2, 1]);
         assert_eq!(counts(&[300_000, 1], 10), [1, 1]);
         assert_eq!(counts(&[], 10), [0; 0]);
+    }
+
+    #[test]
+    fn a_letter_goes_back_into_its_group() {
+        let entry = entry((0, &letter("m", "{}", &[], false)));
+        assert_eq!(entry.message_group_id(), Some("group"));
     }
 
     #[test]

@@ -98,7 +98,7 @@ pub struct Settings {
     pub rate_limit: Option<NonZeroU32>,
 
     /// Faults to inject and how often, from 0 to 1: any of duplicate, delay, throttle, lost-reply,
-    /// crash and dlq, as in duplicate=0.1,crash=0.01.
+    /// crash, dlq and old-handle, as in duplicate=0.1,crash=0.01.
     #[arg(long, value_name = "NAME=RATE,…")]
     pub faults: Option<Rates>,
 

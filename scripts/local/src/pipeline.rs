@@ -132,7 +132,9 @@ impl Pipeline {
         let queue_listener = listen(settings.queue_port, "--queue-port").await?;
         let table = start_table(data_dir, settings.table_port)?;
         let queue_address = address_of(&queue_listener)?;
-        let queues = Queues::open(&data_dir.join(QUEUES_FILE), &queue_address)?;
+        let seed = settings.seed.unwrap_or_else(|| fastrand::u64(..));
+        let faults = settings.faults.clone().map(|rates| Arc::new(Faults::new(rates, seed)));
+        let queues = open_queues(data_dir, &queue_address, faults.as_ref())?;
         create_queues(&queues, settings).await?;
 
         let issuer = Issuer::open(data_dir)?;
@@ -150,8 +152,6 @@ impl Pipeline {
         let options = Options { rate_limit: settings.rate_limit, ..Options::default() };
         let stop_servers = watch::Sender::new(false);
         let mut servers = vec![serve(queue_listener, queues.router(), &stop_servers)];
-        let seed = settings.seed.unwrap_or_else(|| fastrand::u64(..));
-        let faults = settings.faults.clone().map(|rates| Arc::new(Faults::new(rates, seed)));
         let mut edges = Edges::of(&ready, settings);
         if let Some(faults) = &faults {
             let listener = listen(0, "of the faults").await?;
@@ -365,6 +365,18 @@ fn start_table(data_dir: &Path, port: u16) -> anyhow::Result<TableServer> {
 
 fn address_of(listener: &TcpListener) -> anyhow::Result<String> {
     Ok(format!("http://{}", listener.local_addr()?))
+}
+
+fn open_queues(
+    data_dir: &Path,
+    address: &str,
+    faults: Option<&Arc<Faults>>,
+) -> anyhow::Result<Queues> {
+    let queues = Queues::open(&data_dir.join(QUEUES_FILE), address)?;
+    Ok(match faults.cloned() {
+        None => queues,
+        Some(faults) => queues.with_old_handles(move || faults.treats_old_handle_otherwise()),
+    })
 }
 
 async fn create_queues(queues: &Queues, settings: &Settings) -> anyhow::Result<()> {

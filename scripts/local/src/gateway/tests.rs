@@ -511,7 +511,8 @@ async fn nothing_a_client_sends_besides_the_body_reaches_the_queue() {
         let sent = form.get("MessageSystemAttribute.1.Value.StringValue");
         let expected = trace.map(|root| format!("Root={root}"));
         assert_eq!(sent, expected.as_ref(), "{name}");
-        let fields = if trace.is_some() { 17 } else { 14 };
+        assert_eq!(form["MessageGroupId"], USER, "{name}");
+        let fields = if trace.is_some() { 18 } else { 15 };
         assert_eq!(form.len(), fields, "{name}: {form:?}");
     }
 }
