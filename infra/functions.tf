@@ -5,6 +5,7 @@ module "submit_payments" {
   source = "./modules/function"
 
   name                 = local.name.submit_payments
+  role_name            = "${local.account_wide_prefix}-submit-payments"
   description          = "Stores the payments of a batch from the queue"
   package              = "${var.package_directory}/submit-payments-${var.architecture}.zip"
   architecture         = var.architecture
@@ -64,6 +65,7 @@ module "query_payments" {
   source = "./modules/function"
 
   name         = local.name.query_payments
+  role_name    = "${local.account_wide_prefix}-query-payments"
   description  = "Says what became of payments"
   package      = "${var.package_directory}/query-payments-${var.architecture}.zip"
   architecture = var.architecture

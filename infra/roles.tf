@@ -20,7 +20,7 @@ locals {
 
 # The gateway, as which API Gateway sends payments to the queue and asks the query function.
 resource "aws_iam_role" "gateway" {
-  name = "${local.prefix}-gateway"
+  name = "${local.account_wide_prefix}-gateway"
   assume_role_policy = jsonencode({
     Version = "2012-10-17"
     Statement = [{
@@ -60,7 +60,7 @@ resource "aws_iam_role_policy" "gateway" {
 resource "aws_iam_role" "gateway_logs" {
   count = var.manage_account_log_role ? 1 : 0
 
-  name = "${local.prefix}-gateway-logs"
+  name = "${local.account_wide_prefix}-gateway-logs"
   assume_role_policy = jsonencode({
     Version = "2012-10-17"
     Statement = [{
@@ -85,13 +85,15 @@ resource "aws_api_gateway_account" "this" {
   count = var.manage_account_log_role ? 1 : 0
 
   cloudwatch_role_arn = aws_iam_role.gateway_logs[0].arn
+  # Otherwise the setting would outlive the role that it names, and later stages could not be made.
+  reset_on_delete = true
 
   depends_on = [aws_iam_role_policy_attachment.gateway_logs]
 }
 
 # CodeDeploy, as which versions are shifted.
 resource "aws_iam_role" "release" {
-  name = "${local.prefix}-release"
+  name = "${local.account_wide_prefix}-release"
   assume_role_policy = jsonencode({
     Version = "2012-10-17"
     Statement = [{
@@ -130,7 +132,7 @@ resource "aws_iam_role_policy" "release" {
 resource "aws_iam_role" "operator" {
   count = length(var.operator_principal_arns) > 0 ? 1 : 0
 
-  name                 = "${local.prefix}-operator"
+  name                 = "${local.account_wide_prefix}-operator"
   max_session_duration = 60 * 60
   assume_role_policy = jsonencode({
     Version = "2012-10-17"

@@ -269,9 +269,11 @@ variable "batch_size" {
 }
 
 variable "batch_window_seconds" {
+  # Under load batches fill before it is over, so a longer one saves hardly anything, and at low rates every
+  # client waits for it. The original design says 20.
   description = "How long a batch is gathered."
   type        = number
-  default     = 20
+  default     = 1
 
   validation {
     condition     = var.batch_window_seconds >= 0 && var.batch_window_seconds <= 300
@@ -314,12 +316,12 @@ variable "query_memory_megabytes" {
 
 variable "query_reserved_concurrency" {
   # A waiting client holds one environment for up to 25 s; a question without a wait takes milliseconds.
-  description = "Concurrency kept for the query function, and its bound: so many clients can wait at once."
+  description = "Concurrency kept for the query function, and its bound: so many clients can wait at once. Null: none kept, for accounts whose quota (10 to 50 in new ones) is too small to divide."
   type        = number
-  default     = 100
+  default     = 300
 
   validation {
-    condition     = var.query_reserved_concurrency >= 1
+    condition     = var.query_reserved_concurrency == null ? true : var.query_reserved_concurrency >= 1
     error_message = "Zero would refuse every question."
   }
 }
@@ -327,26 +329,35 @@ variable "query_reserved_concurrency" {
 # The tables.
 
 variable "table_capacity" {
-  description = "Bounds of the provisioned capacity of each table and of its index, scaled on use. Null: on demand."
+  # Of every write that the throttle lets through, the payments' table and its index take one unit each (two
+  # for a payment over 1 KB): 715 is 500 a second at 70 % use. Scaling needs minutes, in which a smaller
+  # minimum would turn a sudden peak into dead letters. The refusals' minimum fits one submission in five.
+  description = "Null: on demand. {}: provisioned, each table and each of its indexes scaled between these bounds at 70 % use."
   type = object({
-    read_min  = number
-    read_max  = number
-    write_min = number
-    write_max = number
+    payments = optional(object({
+      read_min  = optional(number, 100)
+      read_max  = optional(number, 2000)
+      write_min = optional(number, 715)
+      write_max = optional(number, 2000)
+    }), {})
+    refusals = optional(object({
+      read_min  = optional(number, 100)
+      read_max  = optional(number, 2000)
+      write_min = optional(number, 145)
+      write_max = optional(number, 2000)
+    }), {})
   })
-  default = {
-    read_min  = 5
-    read_max  = 500
-    write_min = 25
-    write_max = 2000
-  }
+  default = null
 
   validation {
-    condition = var.table_capacity == null || try(
-      var.table_capacity.read_min >= 1 && var.table_capacity.read_max >= var.table_capacity.read_min &&
-      var.table_capacity.write_min >= 1 && var.table_capacity.write_max >= var.table_capacity.write_min, false
-    )
+    condition = var.table_capacity == null ? true : alltrue([for bounds in values(var.table_capacity) :
+      bounds.read_min >= 1 && bounds.read_max >= bounds.read_min && bounds.write_min >= 1 && bounds.write_max >= bounds.write_min
+    ])
     error_message = "Each maximum is at least its minimum, and each minimum at least 1."
+  }
+  validation {
+    condition     = var.table_capacity == null ? true : var.table_capacity.payments.write_min * 0.7 >= var.throttle_rate
+    error_message = "70 % of the payments' write_min must carry throttle_rate: otherwise payments that the gateway accepts become dead letters while the table scales."
   }
 }
 

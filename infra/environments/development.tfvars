@@ -6,8 +6,6 @@ callback_urls         = ["http://localhost:3000/signed-in", "http://localhost:89
 sign_in_domain_prefix = "remit-development-example"
 
 # Little is sent, nothing is precious, and waiting is dull.
-table_capacity       = null
-batch_window_seconds = 1
 memory_megabytes     = 512
 maximum_concurrency  = 2
 reserved_concurrency = 5

@@ -201,7 +201,7 @@ run "stack" {
 
   # The queues.
   assert {
-    condition     = aws_sqs_queue.submit_payment.visibility_timeout_seconds >= 6 * 15 + 20
+    condition     = aws_sqs_queue.submit_payment.visibility_timeout_seconds >= 6 * 15 + 1
     error_message = "Messages must not come back while they are processed."
   }
   assert {
@@ -248,8 +248,12 @@ run "stack" {
     condition = [
       aws_lambda_event_source_mapping.submit_payments.batch_size, aws_lambda_event_source_mapping.submit_payments.maximum_batching_window_in_seconds,
       one(aws_lambda_event_source_mapping.submit_payments.scaling_config).maximum_concurrency, module.submit_payments.reserved_concurrency,
-    ] == [100, 20, 10, 20]
+    ] == [100, 1, 10, 20]
     error_message = "Batches, window, pollers, reserved concurrency."
+  }
+  assert {
+    condition     = module.query_payments.reserved_concurrency == 300
+    error_message = "Several hundred clients can wait at once, from a reserve of their own."
   }
   assert {
     condition     = module.submit_payments.variables.REMIT_RECEIVE_COUNT_MAX == "5"
@@ -347,9 +351,9 @@ run "stack" {
       one(table.point_in_time_recovery).recovery_period_in_days == 35,
       one(table.server_side_encryption).enabled,
       one(table.server_side_encryption).kms_key_arn == aws_kms_key.tables.arn,
-      table.stream_view_type == "NEW_AND_OLD_IMAGES",
+      table.stream_enabled != true,
     ])])
-    error_message = "Tables are protected, recoverable, encrypted, and tell of their changes."
+    error_message = "Tables are protected, recoverable, encrypted, and copy their changes to no stream that nobody reads."
   }
   assert {
     condition     = [aws_dynamodb_table.payments.hash_key, aws_dynamodb_table.payments.range_key, aws_dynamodb_table.refusals.hash_key, aws_dynamodb_table.refusals.range_key] == ["paymentId", "userId", "userId", "paymentId#requestId"]
@@ -360,8 +364,15 @@ run "stack" {
     error_message = "Refusals expire; payments never do."
   }
   assert {
-    condition     = length(aws_appautoscaling_target.table) == 8 && alltrue([for policy in aws_appautoscaling_policy.table : one(policy.target_tracking_scaling_policy_configuration).target_value == 70])
-    error_message = "Both tables and both indexes scale, reads and writes."
+    condition = alltrue([for index in aws_dynamodb_table.refusals.global_secondary_index :
+      index.hash_key == "userId" && index.range_key == { byUser = "recordedAt", held = "heldAt" }[index.name] &&
+      index.projection_type == "INCLUDE" && !contains(index.non_key_attributes, "body")
+    ]) && length(aws_dynamodb_table.refusals.global_secondary_index) == 2
+    error_message = "Refusals are listed by time, and apart from that those that are held; no index copies bodies."
+  }
+  assert {
+    condition     = [for table in [aws_dynamodb_table.payments, aws_dynamodb_table.refusals] : table.billing_mode] == ["PAY_PER_REQUEST", "PAY_PER_REQUEST"] && length(aws_appautoscaling_target.table) == 0
+    error_message = "On demand there is no capacity to run out of while it scales."
   }
 
   # Who gets up.
@@ -422,14 +433,67 @@ run "stopped_intake_answers_503_with_retry_after" {
   }
 }
 
-run "on_demand_tables_have_no_scaling" {
+run "provisioned_tables_scale_with_every_index" {
   command = plan
   variables {
-    table_capacity = null
+    table_capacity = {}
   }
   assert {
-    condition     = aws_dynamodb_table.payments.billing_mode == "PAY_PER_REQUEST" && length(aws_appautoscaling_target.table) == 0 && length(aws_cloudwatch_metric_alarm.capacity) == 0
-    error_message = "On demand there is no capacity to scale or to watch."
+    condition = { for key, target in aws_appautoscaling_target.table : "${target.resource_id} ${target.scalable_dimension}" => [target.min_capacity, target.max_capacity] } == {
+      "table/remit-production-PaymentsTable dynamodb:table:ReadCapacityUnits"               = [100, 2000]
+      "table/remit-production-PaymentsTable dynamodb:table:WriteCapacityUnits"              = [715, 2000]
+      "table/remit-production-PaymentsTable/index/byUser dynamodb:index:ReadCapacityUnits"  = [100, 2000]
+      "table/remit-production-PaymentsTable/index/byUser dynamodb:index:WriteCapacityUnits" = [715, 2000]
+      "table/remit-production-RefusalsTable dynamodb:table:ReadCapacityUnits"               = [100, 2000]
+      "table/remit-production-RefusalsTable dynamodb:table:WriteCapacityUnits"              = [145, 2000]
+      "table/remit-production-RefusalsTable/index/byUser dynamodb:index:ReadCapacityUnits"  = [100, 2000]
+      "table/remit-production-RefusalsTable/index/byUser dynamodb:index:WriteCapacityUnits" = [145, 2000]
+      "table/remit-production-RefusalsTable/index/held dynamodb:index:ReadCapacityUnits"    = [100, 2000]
+      "table/remit-production-RefusalsTable/index/held dynamodb:index:WriteCapacityUnits"   = [145, 2000]
+    }
+    error_message = "Both tables and all indexes scale, reads and writes, from a minimum that fits the throttle."
+  }
+  assert {
+    condition     = alltrue([for policy in aws_appautoscaling_policy.table : one(policy.target_tracking_scaling_policy_configuration).target_value == 70])
+    error_message = "Scaling leaves room for a burst."
+  }
+  assert {
+    condition = [for table in [aws_dynamodb_table.payments, aws_dynamodb_table.refusals] : [table.billing_mode, table.write_capacity]] == [["PROVISIONED", 715], ["PROVISIONED", 145]] && alltrue([
+      for index in setunion(aws_dynamodb_table.payments.global_secondary_index, aws_dynamodb_table.refusals.global_secondary_index) : index.write_capacity >= 145 && index.read_capacity == 100
+    ])
+    error_message = "New tables and indexes begin at their minimum."
+  }
+  assert {
+    condition     = length(aws_cloudwatch_metric_alarm.capacity) > 0
+    error_message = "What is provisioned is watched."
+  }
+}
+
+run "an_account_without_concurrency_to_divide_keeps_none_for_queries" {
+  command = plan
+  variables {
+    query_reserved_concurrency = null
+  }
+  assert {
+    condition     = module.query_payments.reserved_concurrency == null || module.query_payments.reserved_concurrency == -1
+    error_message = "Nothing is reserved."
+  }
+}
+
+run "names_that_an_account_has_once_carry_the_region" {
+  command = plan
+  variables {
+    region = "eu-west-1"
+  }
+  assert {
+    condition = toset([
+      aws_iam_role.gateway.name, aws_iam_role.gateway_logs[0].name, aws_iam_role.release.name, aws_iam_role.operator[0].name,
+      module.submit_payments.role_name, module.query_payments.role_name, aws_cloudwatch_dashboard.this.dashboard_name,
+      ]) == toset([
+      "remit-production-eu-west-1-gateway", "remit-production-eu-west-1-gateway-logs", "remit-production-eu-west-1-release", "remit-production-eu-west-1-operator",
+      "remit-production-eu-west-1-submit-payments", "remit-production-eu-west-1-query-payments", "remit-production-eu-west-1",
+    ])
+    error_message = "The same environment can stand in two Regions of an account."
   }
 }
 
@@ -441,5 +505,9 @@ run "a_custom_domain_closes_the_default_endpoint" {
   assert {
     condition     = aws_api_gateway_rest_api.payments.disable_execute_api_endpoint && aws_api_gateway_domain_name.this[0].security_policy == "TLS_1_2" && output.api_url == "https://api.pay.example.com"
     error_message = "One door, TLS 1.2."
+  }
+  assert {
+    condition     = aws_api_gateway_deployment.payments.triggers.default_endpoint_closed == "true"
+    error_message = "Without a new deployment the default endpoint stays open."
   }
 }

@@ -42,6 +42,22 @@ run "more_pollers_than_reserved_concurrency_are_refused" {
   expect_failures = [aws_lambda_event_source_mapping.submit_payments]
 }
 
+run "provisioned_writes_below_the_throttle_are_refused" {
+  command = plan
+  variables {
+    table_capacity = { payments = { write_min = 714 } }
+  }
+  expect_failures = [var.table_capacity]
+}
+
+run "a_minimum_above_its_maximum_is_refused" {
+  command = plan
+  variables {
+    table_capacity = { refusals = { read_min = 3000 } }
+  }
+  expect_failures = [var.table_capacity]
+}
+
 run "three_receives_are_refused" {
   command = plan
   variables {

@@ -18,6 +18,11 @@ output "variables" {
   value       = aws_lambda_function.this.environment[0].variables
 }
 
+output "role_name" {
+  description = "Name of the function's role."
+  value       = aws_iam_role.this.name
+}
+
 output "role_arn" {
   description = "The function's role."
   value       = aws_iam_role.this.arn
