@@ -14,6 +14,7 @@ locals {
     payments_table    = "${local.prefix}-PaymentsTable"
     refusals_table    = "${local.prefix}-RefusalsTable"
     index             = "byUser"
+    held_index        = "held"
   }
 
   account_root_arn = "arn:${local.partition}:iam::${var.account_id}:root"
