@@ -54,6 +54,13 @@ module "submit_payments" {
       Action   = "dynamodb:PutItem"
       Resource = [aws_dynamodb_table.payments.arn, aws_dynamodb_table.refusals.arn]
     },
+    {
+      # Before a payment is refused as invalid: a rule that became stricter does not judge what is stored.
+      Sid      = "GetPayments"
+      Effect   = "Allow"
+      Action   = "dynamodb:GetItem"
+      Resource = aws_dynamodb_table.payments.arn
+    },
     local.queue_key_statement,
     local.table_key_statement,
   ]
@@ -149,7 +156,7 @@ resource "aws_lambda_event_source_mapping" "submit_payments" {
       error_message = "A batch of more than ten needs a window of at least a second."
     }
     precondition {
-      condition     = var.maximum_concurrency <= module.submit_payments.reserved_concurrency
+      condition     = var.reserved_concurrency == null ? true : var.maximum_concurrency <= var.reserved_concurrency
       error_message = "The pollers' maximum concurrency must not exceed the function's reserved concurrency: throttled receives count towards the dead-letter queue."
     }
   }

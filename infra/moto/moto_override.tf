@@ -54,15 +54,6 @@ resource "aws_cloudwatch_query_definition" "outcomes" {
   count = 0
 }
 
-# moto has no composite alarms.
-resource "aws_cloudwatch_composite_alarm" "page" {
-  count = 0
-}
-
-resource "aws_cloudwatch_composite_alarm" "ticket" {
-  count = 0
-}
-
 # moto wants an address and a method of every integration; one that only mocks has neither.
 resource "aws_api_gateway_rest_api" "payments" {
   body = replace(local.document, "        type: mock\n", "        type: mock\n        uri: none\n        httpMethod: OPTIONS\n")

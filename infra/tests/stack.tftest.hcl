@@ -33,6 +33,10 @@ mock_provider "aws" {
     defaults = { arn = "arn:aws:lambda:eu-west-2:123456789012:function:submit-payments:live" }
   }
   override_resource {
+    target = aws_sns_topic.page
+    values = { arn = "arn:aws:sns:eu-west-2:123456789012:page" }
+  }
+  override_resource {
     target = aws_sqs_queue.submit_payment
     values = { arn = "arn:aws:sqs:eu-west-2:123456789012:queue", url = "https://sqs/queue" }
   }
@@ -61,6 +65,14 @@ mock_provider "aws" {
     values = { arn = "arn:aws:iam::123456789012:role/function" }
   }
   override_resource {
+    target = module.submit_payments.aws_lambda_function.this
+    values = { arn = "arn:aws:lambda:eu-west-2:123456789012:function:submit-payments" }
+  }
+  override_resource {
+    target = module.query_payments.aws_lambda_function.this
+    values = { arn = "arn:aws:lambda:eu-west-2:123456789012:function:query-payments" }
+  }
+  override_resource {
     target = module.query_payments.aws_lambda_alias.live
     values = { arn = "arn:aws:lambda:eu-west-2:123456789012:function:query-payments:live" }
   }
@@ -83,8 +95,10 @@ mock_provider "aws" {
 }
 
 variables {
-  account_id              = "123456789012"
-  operator_principal_arns = ["arn:aws:iam::123456789012:role/on-call"]
+  account_id         = "123456789012"
+  operator_user_arns = ["arn:aws:iam::123456789012:user/on-call"]
+  operator_role_arns = ["arn:aws:iam::210987654321:role/aws-reserved/sso.amazonaws.com/eu-west-2/AWSReservedSSO_OnCall_*"]
+  page_emails        = ["on-call@remit.invalid"]
 }
 
 run "stack" {
@@ -184,6 +198,27 @@ run "stack" {
     ] if rule.name == "large-bodies"]) == [true, 8192, "MATCH"]
     error_message = "A body that the firewall cannot see whole is blocked."
   }
+  assert {
+    condition = { for rule in aws_wafv2_web_acl.api.rule : rule.name => [
+      one(one(one(rule.action).block).custom_response).response_code,
+      one(one(one(rule.action).block).custom_response).custom_response_body_key,
+      { for header in one(one(one(rule.action).block).custom_response).response_header : header.name => header.value },
+      ] if try(length(one(rule.action).block) > 0, false) } == {
+      requests-of-one-address = [429, "too-many-requests", { Retry-After = "60", Access-Control-Allow-Origin = var.allowed_origin, Access-Control-Expose-Headers = "Retry-After" }]
+      large-bodies            = [413, "payload-too-large", { Access-Control-Allow-Origin = var.allowed_origin }]
+    }
+    error_message = "The firewall's own rules answer so that a client knows whether to repeat: never 403 for too many."
+  }
+  assert {
+    condition = { for body in aws_wafv2_web_acl.api.custom_response_body : body.key => jsondecode(body.content).code } == {
+      too-many-requests = "too_many_requests", payload-too-large = "payload_too_large"
+    }
+    error_message = "The firewall answers with the document's codes."
+  }
+  assert {
+    condition     = one(flatten([for rule in aws_wafv2_web_acl.api.rule : [for rate in one(rule.statement).rate_based_statement : rate.limit]])) >= var.throttle_rate * 5 * 60
+    error_message = "One back end's address may use the whole API."
+  }
 
   # Identity.
   assert {
@@ -265,6 +300,7 @@ run "stack" {
     condition = toset(flatten([for statement in module.submit_payments.policy_statements : [
       for action in flatten([statement.Action]) : [for resource in flatten([statement.Resource]) : "${action} ${resource}"]
       ]])) == toset([
+      "dynamodb:GetItem arn:aws:dynamodb:eu-west-2:123456789012:table/payments",
       "dynamodb:PutItem arn:aws:dynamodb:eu-west-2:123456789012:table/payments",
       "dynamodb:PutItem arn:aws:dynamodb:eu-west-2:123456789012:table/refusals",
       "kms:Decrypt arn:aws:kms:eu-west-2:123456789012:key/functions",
@@ -319,19 +355,38 @@ run "stack" {
       [for action in ["CancelMessageMoveTask", "ChangeMessageVisibility", "DeleteMessage", "GetQueueAttributes", "GetQueueUrl", "ListMessageMoveTasks", "ReceiveMessage", "StartMessageMoveTask"] :
       "sqs:${action} arn:aws:sqs:eu-west-2:123456789012:dlq"],
       [for action in ["GetQueueAttributes", "GetQueueUrl", "SendMessage"] : "sqs:${action} arn:aws:sqs:eu-west-2:123456789012:queue"],
-      flatten([for action in ["GetItem", "Query"] : [for table in ["payments", "payments/index/byUser", "refusals", "refusals/index/byUser"] :
-      "dynamodb:${action} arn:aws:dynamodb:eu-west-2:123456789012:table/${table}"]]),
+      [for access in [
+        "BatchGetItem payments", "GetItem payments", "Query payments", "Query payments/index/byUser",
+        "GetItem refusals", "PutItem refusals", "Query refusals", "Query refusals/index/byUser", "Query refusals/index/held", "Scan refusals/index/held",
+      ] : "dynamodb:${replace(access, " ", " arn:aws:dynamodb:eu-west-2:123456789012:table/")}"],
       ["kms:Decrypt arn:aws:kms:eu-west-2:123456789012:key/queues", "kms:GenerateDataKey arn:aws:kms:eu-west-2:123456789012:key/queues", "kms:Decrypt arn:aws:kms:eu-west-2:123456789012:key/tables"],
     ))
     error_message = "The operator's role."
   }
   assert {
-    condition     = one(jsondecode(aws_iam_role.operator[0].assume_role_policy).Statement).Condition == { Bool = { "aws:MultiFactorAuthPresent" = "true" } }
-    error_message = "Operators come with a second factor."
+    condition = jsondecode(aws_iam_role.operator[0].assume_role_policy).Statement == [
+      { Sid = "UsersWithSecondFactor", Effect = "Allow", Principal = { AWS = ["arn:aws:iam::123456789012:user/on-call"] }, Action = "sts:AssumeRole", Condition = { Bool = { "aws:MultiFactorAuthPresent" = "true" } } },
+      { Sid = "RolesOfIdentityProvider", Effect = "Allow", Principal = { AWS = ["arn:aws:iam::210987654321:root"] }, Action = "sts:AssumeRole", Condition = { ArnLike = { "aws:PrincipalArn" = ["arn:aws:iam::210987654321:role/aws-reserved/sso.amazonaws.com/eu-west-2/AWSReservedSSO_OnCall_*"] } } },
+    ]
+    error_message = "Operators are users with a second factor, of whom it is demanded, and roles, which could never bring one."
   }
   assert {
-    condition     = one(jsondecode(aws_iam_role.gateway.assume_role_policy).Statement).Condition == { StringEquals = { "aws:SourceAccount" = "123456789012" } }
-    error_message = "No other account's gateway takes the role."
+    condition = alltrue([for role in [aws_iam_role.gateway, aws_iam_role.gateway_logs[0]] :
+      jsondecode(role.assume_role_policy).Statement == [{ Sid = "Gateway", Effect = "Allow", Principal = { Service = "apigateway.amazonaws.com" }, Action = "sts:AssumeRole" }]
+    ])
+    error_message = "API Gateway takes its roles without a condition: it sends no aws:SourceAccount."
+  }
+  assert {
+    condition = toset(flatten([for statement in jsondecode(aws_iam_role_policy.release.policy).Statement : [
+      for action in flatten([statement.Action]) : [for resource in flatten([statement.Resource]) : "${action} ${resource}"] if startswith(action, "lambda:")
+      ]])) == toset(flatten([for function in ["submit-payments", "query-payments"] : [
+      "lambda:GetAlias arn:aws:lambda:eu-west-2:123456789012:function:${function}",
+      "lambda:GetAlias arn:aws:lambda:eu-west-2:123456789012:function:${function}:live",
+      "lambda:UpdateAlias arn:aws:lambda:eu-west-2:123456789012:function:${function}",
+      "lambda:UpdateAlias arn:aws:lambda:eu-west-2:123456789012:function:${function}:live",
+      "lambda:GetProvisionedConcurrencyConfig arn:aws:lambda:eu-west-2:123456789012:function:${function}:live",
+    ]]))
+    error_message = "CodeDeploy moves aliases, and is asked about the functions when it does."
   }
   assert {
     condition = alltrue(flatten([
@@ -377,37 +432,88 @@ run "stack" {
 
   # Who gets up.
   assert {
-    condition = toset([for key, alarm in local.alarms : "${alarm.namespace} ${alarm.metric} > ${alarm.threshold}" if alarm.kind == "page"]) == toset([
-      "AWS/SQS ApproximateNumberOfMessagesVisible > 0",
-      "AWS/SQS ApproximateAgeOfOldestMessage > 300",
-      "AWS/Lambda Errors > 0",
-      "AWS/Lambda Throttles > 0",
-      "AWS/ApiGateway 5XXError > 0.005",
-      "AWS/DynamoDB SystemErrors > 0",
-      "AWS/DynamoDB WriteThrottleEvents > 0",
-      "Remit DeadLettered > 0",
-      "Remit Unverified > 0",
-      "Remit OwnerMismatch > 20",
+    condition = toset([for key, alarm in local.alarms : "${key} > ${alarm.threshold}" if alarm.kind == "page"]) == toset([
+      "dead-letters-waiting > 0",
+      "payments-dead-lettered > 0",
+      "unverified-messages > 0",
+      "owner-mismatch-rate > 20",
+      "payments-late > 300",
+      "function-errors > 0.01",
+      "function-throttles > 0",
+      "submissions-failing > 0.005",
+      "submissions-mostly-refused > 0.5",
+      "submissions-none-accepted > 0",
+      "questions-failing > 0.05",
+      "payments-table-errors > 0",
+      "refusals-table-errors > 0",
+      "payments-table-writes-throttled > 0",
+      "payments-index-writes-throttled > 0",
+      "refusals-table-writes-throttled > 0",
+      "refusals-index-writes-throttled > 0",
+      "held-index-writes-throttled > 0",
     ])
     error_message = "Pages."
   }
   assert {
-    condition = toset([for key, alarm in local.alarms : "${alarm.namespace} ${alarm.metric} > ${alarm.threshold}" if alarm.kind == "ticket"]) == toset([
-      "Remit OwnerMismatch > 0",
-      "Remit Conflict > 5",
-      "AWS/ApiGateway 4XXError > 0.1",
-      "AWS/Lambda Duration > 9600",
-      "AWS/Lambda Errors > 0",
-      "AWS/Lambda Throttles > 0",
-      "AWS/SQS ApproximateAgeOfOldestMessage > 604800",
+    condition = toset([for key, alarm in local.alarms : "${key} > ${alarm.threshold}" if alarm.kind == "ticket"]) == toset([
+      "owner-mismatches > 0",
+      "conflicts > 5",
+      "submissions-refused > 0.1",
+      "function-slow > 9600",
+      "query-errors > 0.01",
+      "query-throttles > 0",
+      "payments-table-reads-throttled > 0",
+      "payments-index-reads-throttled > 0",
+      "refusals-table-reads-throttled > 0",
+      "refusals-index-reads-throttled > 0",
+      "held-index-reads-throttled > 0",
+      "dead-letters-ageing > 604800",
     ])
     error_message = "Tickets."
   }
   assert {
-    condition = alltrue([for key, alarm in local.alarms :
-      strcontains(alarm.kind == "page" ? aws_cloudwatch_composite_alarm.page.alarm_rule : aws_cloudwatch_composite_alarm.ticket.alarm_rule, "ALARM(\"${aws_cloudwatch_metric_alarm.this[key].alarm_name}\")")
-    ]) && alltrue([for alarm in aws_cloudwatch_metric_alarm.capacity : strcontains(aws_cloudwatch_composite_alarm.ticket.alarm_rule, alarm.alarm_name)])
-    error_message = "Every alarm reaches somebody."
+    condition = alltrue(concat(
+      [for key, alarm in local.alarms : aws_cloudwatch_metric_alarm.this[key].alarm_actions == toset([alarm.kind == "page" ? aws_sns_topic.page.arn : aws_sns_topic.ticket.arn])],
+      [for alarm in aws_cloudwatch_metric_alarm.capacity : alarm.alarm_actions == toset([aws_sns_topic.ticket.arn])],
+    )) && aws_sns_topic.page.arn != aws_sns_topic.ticket.arn && length(aws_sns_topic_subscription.page) == 1
+    error_message = "Every alarm tells somebody by itself, and none hides behind another."
+  }
+  assert {
+    condition = alltrue(concat(
+      [for key, alarm in aws_cloudwatch_metric_alarm.this : endswith(alarm.alarm_description, "infra/RUNBOOKS.md#${key}")],
+      [for key, alarm in aws_cloudwatch_metric_alarm.capacity : endswith(alarm.alarm_description, "infra/RUNBOOKS.md#${key}")],
+    ))
+    error_message = "Every alarm names its runbook."
+  }
+  assert {
+    condition = { for key, alarm in aws_cloudwatch_metric_alarm.this : key => {
+      for query in alarm.metric_query : query.id => coalesce(query.expression, try("${one(query.metric).metric_name} ${one(query.metric).stat} ${try(one(query.metric).dimensions.Method, one(query.metric).dimensions.FunctionName)}", null))
+      } if length(alarm.metric_query) > 0 } == {
+      submissions-none-accepted  = { ratio = "IF(requests >= 10 AND refused + failed >= requests, 1, 0)", requests = "Count SampleCount PUT", refused = "4XXError Sum PUT", failed = "5XXError Sum PUT" }
+      submissions-mostly-refused = { ratio = "IF(requests >= 20, refused / requests, 0)", requests = "Count SampleCount PUT", refused = "4XXError Sum PUT", failed = "5XXError Sum PUT" }
+      function-errors            = { ratio = "IF(errors >= 2, errors / invocations, 0)", errors = "Errors Sum remit-production-submit-payments", invocations = "Invocations Sum remit-production-submit-payments" }
+      query-errors               = { ratio = "IF(errors >= 2, errors / invocations, 0)", errors = "Errors Sum remit-production-query-payments", invocations = "Invocations Sum remit-production-query-payments" }
+    } && alltrue([for alarm in aws_cloudwatch_metric_alarm.this : length([for query in alarm.metric_query : query.id if query.return_data == true]) <= 1])
+    error_message = "What is a ratio is alarmed as one."
+  }
+  assert {
+    condition     = aws_api_gateway_method_settings.all.settings[0].metrics_enabled && aws_api_gateway_method_settings.submit.settings[0].metrics_enabled
+    error_message = "Without them a method has no metrics, and its alarms never go off."
+  }
+  assert {
+    condition     = length(local.release.alarms) >= 4 && length(local.release.alarms) <= 10
+    error_message = "CodeDeploy watches at most ten alarms."
+  }
+}
+
+# Also lets the test run take down what the run above has made.
+run "without_protection_queues_and_keys_may_go" {
+  variables {
+    deletion_protection = false
+  }
+  assert {
+    condition     = length(terraform_data.protection) == 6 && alltrue([for protection in terraform_data.protection : protection.output == false])
+    error_message = "The protection is lifted by an apply."
   }
 }
 

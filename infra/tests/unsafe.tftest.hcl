@@ -81,3 +81,33 @@ run "a_release_all_at_once_is_refused" {
   }
   expect_failures = [var.canary]
 }
+
+run "a_release_longer_than_anybody_waits_is_refused" {
+  command = plan
+  variables {
+    canary = "CodeDeployDefault.LambdaLinear10PercentEvery10Minutes"
+  }
+  expect_failures = [var.canary]
+}
+
+run "production_that_pages_nobody_and_has_no_operator_is_refused" {
+  command = plan
+  variables {
+    page_emails        = []
+    operator_user_arns = []
+    operator_role_arns = []
+  }
+  expect_failures = [aws_sns_topic.page, aws_sqs_queue_policy.dead_letter]
+}
+
+run "operators_and_pages_that_nobody_is_are_refused" {
+  command = plan
+  variables {
+    page_emails          = ["on-call@mail.example.com"]
+    page_urls            = ["https://events.example.com/key"]
+    operator_user_arns   = ["arn:aws:iam::123456789012:role/on-call"]
+    operator_role_arns   = ["arn:aws:iam::123456789012:role/*"]
+    operator_session_tag = { key = "team", value = "*" }
+  }
+  expect_failures = [var.page_emails, var.page_urls, var.operator_user_arns, var.operator_role_arns, var.operator_session_tag]
+}

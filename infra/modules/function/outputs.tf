@@ -28,6 +28,11 @@ output "role_arn" {
   value       = aws_iam_role.this.arn
 }
 
+output "arn" {
+  description = "The function itself, for those who move its alias."
+  value       = aws_lambda_function.this.arn
+}
+
 output "alias_arn" {
   description = "The alias `live`, which callers invoke."
   value       = aws_lambda_alias.live.arn

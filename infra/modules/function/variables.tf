@@ -34,8 +34,9 @@ variable "timeout_seconds" {
 }
 
 variable "reserved_concurrency" {
-  description = "Concurrency kept for the function, and its bound."
+  description = "Concurrency kept for the function, and its bound. Null: none is kept, and the account's bounds it."
   type        = number
+  default     = null
 }
 
 variable "variables" {
