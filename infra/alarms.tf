@@ -124,6 +124,13 @@ locals {
       namespace   = "AWS/Lambda", metric = "Throttles", dimensions = local.query_dimensions
       statistic   = "Sum", period = 60, periods = 1, threshold = 0
     }
+    # Before anybody is refused. Without a reserve it is measured by what the smallest account has in all.
+    waits-nearly-full = {
+      kind        = "ticket", rolls_back = false
+      description = "More than 80 % of the queries' reserve is in use: many clients wait at once."
+      namespace   = "AWS/Lambda", metric = "ConcurrentExecutions", dimensions = local.query_dimensions
+      statistic   = "Maximum", period = 60, periods = 3, threshold = 0.8 * coalesce(var.query_reserved_concurrency, 10)
+    }
     dead-letters-ageing = {
       kind        = "ticket", rolls_back = false
       description = "The oldest dead letter is seven days old: export it before it expires."
