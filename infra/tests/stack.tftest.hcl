@@ -142,6 +142,10 @@ run "stack" {
     condition     = startswith(local.parsed_document.paths["/submit"].put["x-amazon-apigateway-integration"].requestTemplates["application/json"], "Action=SendMessage&MessageBody=$util.urlEncode($input.body)&")
     error_message = "The body is sent whole and encoded."
   }
+  assert {
+    condition     = !strcontains(local.parsed_document.paths["/submit"].put["x-amazon-apigateway-integration"].requestTemplates["application/json"], "xrayTraceId")
+    error_message = "Templates have no such variable: it is documented for access logs only."
+  }
 
   # The queries.
   assert {
