@@ -344,12 +344,12 @@ variable "query_memory_megabytes" {
 
 variable "query_reserved_concurrency" {
   # A waiting client holds one environment for up to 25 s; a question without a wait takes milliseconds.
-  description = "Concurrency kept for the query function, and its bound: so many clients can wait at once."
+  description = "Concurrency kept for the query function, and its bound: so many clients can wait at once. Null: none kept, for accounts whose quota (10 to 50 in new ones) is too small to divide."
   type        = number
   default     = 100
 
   validation {
-    condition     = var.query_reserved_concurrency >= 1
+    condition     = var.query_reserved_concurrency == null ? true : var.query_reserved_concurrency >= 1
     error_message = "Zero would refuse every question."
   }
 }

@@ -482,7 +482,7 @@ run "stack" {
     condition = { for key, alarm in aws_cloudwatch_metric_alarm.this : key => {
       for query in alarm.metric_query : query.id => coalesce(query.expression, try("${one(query.metric).metric_name} ${one(query.metric).stat} ${try(one(query.metric).dimensions.Method, one(query.metric).dimensions.FunctionName)}", null))
       } if length(alarm.metric_query) > 0 } == {
-      submissions-none-accepted  = { ratio = "IF(requests >= 10 AND refused + failed >= requests, 1, 0)", requests = "Count SampleCount PUT", refused = "4XXError Sum PUT", failed = "5XXError Sum PUT" }
+      submissions-none-accepted  = { ratio = "IF((requests >= 10) AND (refused + failed >= requests), 1, 0)", requests = "Count SampleCount PUT", refused = "4XXError Sum PUT", failed = "5XXError Sum PUT" }
       submissions-mostly-refused = { ratio = "IF(requests >= 20, refused / requests, 0)", requests = "Count SampleCount PUT", refused = "4XXError Sum PUT", failed = "5XXError Sum PUT" }
       function-errors            = { ratio = "IF(errors >= 2, errors / invocations, 0)", errors = "Errors Sum remit-production-submit-payments", invocations = "Invocations Sum remit-production-submit-payments" }
       query-errors               = { ratio = "IF(errors >= 2, errors / invocations, 0)", errors = "Errors Sum remit-production-query-payments", invocations = "Invocations Sum remit-production-query-payments" }
