@@ -74,8 +74,8 @@ locals {
       namespace = "AWS/ApiGateway", metric = "5XXError", dimensions = local.submit_dimensions
       statistic = "Average", period = 60, periods = 3, threshold = 0.005
     }
-    # Clients whose question fails ask again, and their payments are processed meanwhile: hence more than one in
-    # a hundred. A lack of concurrency for those who wait shows here, too.
+    # A client whose question fails asks again, and its payment is processed meanwhile, so more may fail than of
+    # the submissions. A lack of concurrency for those who wait shows here, too.
     questions-failing = {
       kind        = "page", rolls_back = false
       description = "More than 5 % of questions about a payment were answered with a 5xx."
@@ -144,7 +144,7 @@ locals {
     submissions-none-accepted = {
       kind        = "page", rolls_back = false
       description = "Payments are submitted and not one is accepted."
-      expression  = "IF(requests >= 10 AND refused + failed >= requests, 1, 0)"
+      expression  = "IF((requests >= 10) AND (refused + failed >= requests), 1, 0)"
       metrics     = local.submission_metrics
       period      = 5 * 60, periods = 2, threshold = 0
     }
@@ -155,7 +155,7 @@ locals {
       metrics     = local.submission_metrics
       period      = 5 * 60, periods = 2, threshold = 0.5
     }
-    # One invocation that failed comes back by itself; one in a hundred, and more than one, do not.
+    # The queue repeats the batch of a single invocation that failed, so the alarm needs two of them.
     function-errors = {
       kind        = "page", rolls_back = true
       description = "More than 1 % of invocations failed whole."

@@ -116,7 +116,7 @@ resource "aws_iam_role_policy" "release" {
     Version = "2012-10-17"
     Statement = [
       {
-        # Both are asked about the function and not about the alias alone.
+        # Lambda checks these two on the function's ARN; the alias's alone is not enough.
         Sid      = "ShiftAliases"
         Effect   = "Allow"
         Action   = ["lambda:GetAlias", "lambda:UpdateAlias"]

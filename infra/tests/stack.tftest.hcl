@@ -142,6 +142,10 @@ run "stack" {
     condition     = startswith(local.parsed_document.paths["/submit"].put["x-amazon-apigateway-integration"].requestTemplates["application/json"], "Action=SendMessage&MessageBody=$util.urlEncode($input.body)&")
     error_message = "The body is sent whole and encoded."
   }
+  assert {
+    condition     = !strcontains(local.parsed_document.paths["/submit"].put["x-amazon-apigateway-integration"].requestTemplates["application/json"], "xrayTraceId")
+    error_message = "Templates have no such variable: it is documented for access logs only."
+  }
 
   # The queries.
   assert {
@@ -467,6 +471,7 @@ run "stack" {
       "refusals-table-reads-throttled > 0",
       "refusals-index-reads-throttled > 0",
       "held-index-reads-throttled > 0",
+      "waits-nearly-full > 240",
       "dead-letters-ageing > 604800",
     ])
     error_message = "Tickets."
@@ -489,7 +494,7 @@ run "stack" {
     condition = { for key, alarm in aws_cloudwatch_metric_alarm.this : key => {
       for query in alarm.metric_query : query.id => coalesce(query.expression, try("${one(query.metric).metric_name} ${one(query.metric).stat} ${try(one(query.metric).dimensions.Method, one(query.metric).dimensions.FunctionName)}", null))
       } if length(alarm.metric_query) > 0 } == {
-      submissions-none-accepted  = { ratio = "IF(requests >= 10 AND refused + failed >= requests, 1, 0)", requests = "Count SampleCount PUT", refused = "4XXError Sum PUT", failed = "5XXError Sum PUT" }
+      submissions-none-accepted  = { ratio = "IF((requests >= 10) AND (refused + failed >= requests), 1, 0)", requests = "Count SampleCount PUT", refused = "4XXError Sum PUT", failed = "5XXError Sum PUT" }
       submissions-mostly-refused = { ratio = "IF(requests >= 20, refused / requests, 0)", requests = "Count SampleCount PUT", refused = "4XXError Sum PUT", failed = "5XXError Sum PUT" }
       function-errors            = { ratio = "IF(errors >= 2, errors / invocations, 0)", errors = "Errors Sum remit-production-submit-payments", invocations = "Invocations Sum remit-production-submit-payments" }
       query-errors               = { ratio = "IF(errors >= 2, errors / invocations, 0)", errors = "Errors Sum remit-production-query-payments", invocations = "Invocations Sum remit-production-query-payments" }
