@@ -107,7 +107,12 @@ module "query_payments" {
       Sid      = "ListPaymentsAndRefusals"
       Effect   = "Allow"
       Action   = "dynamodb:Query"
-      Resource = [aws_dynamodb_table.refusals.arn, "${aws_dynamodb_table.refusals.arn}/index/${local.name.index}", "${aws_dynamodb_table.payments.arn}/index/${local.name.index}"]
+      Resource = [
+        aws_dynamodb_table.refusals.arn,
+        "${aws_dynamodb_table.refusals.arn}/index/${local.name.index}",
+        local.held_index_arn,
+        "${aws_dynamodb_table.payments.arn}/index/${local.name.index}",
+      ]
     },
     local.table_key_statement,
   ]

@@ -332,6 +332,7 @@ run "stack" {
       "dynamodb:Query arn:aws:dynamodb:eu-west-2:123456789012:table/payments/index/byUser",
       "dynamodb:Query arn:aws:dynamodb:eu-west-2:123456789012:table/refusals",
       "dynamodb:Query arn:aws:dynamodb:eu-west-2:123456789012:table/refusals/index/byUser",
+      "dynamodb:Query arn:aws:dynamodb:eu-west-2:123456789012:table/refusals/index/held",
       "kms:Decrypt arn:aws:kms:eu-west-2:123456789012:key/functions",
       "kms:Decrypt arn:aws:kms:eu-west-2:123456789012:key/tables",
       "logs:CreateLogStream arn:aws:logs:eu-west-2:123456789012:log-group:some:*",
