@@ -177,7 +177,7 @@ def local_tables(names):
     folder = os.environ.get("CARGO_TARGET_DIR", ROOT / "target")
     with tempfile.TemporaryDirectory() as data:
         ready = pathlib.Path(data) / "ready.json"
-        ports = ["--port", "0", "--queue-port", "0", "--table-port", "0"]
+        ports = ["--api-port", "0", "--queue-port", "0", "--table-port", "0"]
         command = [pathlib.Path(folder) / "debug" / "local", *ports, "--data-dir", pathlib.Path(data) / "data", "--ready-file", ready]
         with (pathlib.Path(data) / "log").open("w") as log:
             pipeline = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
