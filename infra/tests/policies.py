@@ -43,7 +43,8 @@ def main():
     policies = list(found(plan["planned_values"]["root_module"]))
     if len(policies) < 10:
         sys.exit(f"policies: only {len(policies)} policies in the plan")
-    findings = [f"{address}: {finding}" for address, kind, policy in policies for finding in lint(address, kind, policy)]
+    findings = [f"{address}: {finding}" for address, kind, policy in policies
+                for finding in lint(address, kind, policy)]
     if findings:
         sys.exit("\n".join(f"policies: {finding}" for finding in findings))
     print(f"{len(policies)} policies linted")

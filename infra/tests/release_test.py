@@ -52,7 +52,8 @@ elif command == "list-deployments":
     answer = {{"deployments": [d["deploymentId"] for d in world["deployments"]
                               if [d["group"]] == given["--deployment-group-name"]]}}
 elif command == "batch-get-deployments":
-    answer = {{"deploymentsInfo": [d for d in world["deployments"] if d["deploymentId"] in given["--deployment-ids"]]}}
+    wanted = given["--deployment-ids"]
+    answer = {{"deploymentsInfo": [d for d in world["deployments"] if d["deploymentId"] in wanted]}}
 elif command == "create-deployment":
     specification = json.loads(json.loads(given["--revision"][0])["appSpecContent"]["content"])
     [[function, resource]] = specification["Resources"][0].items()
@@ -93,16 +94,18 @@ def world(**changes):
 CASES = [
     ([], world(), True, "submit: version 2 serves", ["version 2"]),
     ([], world(functions={"submit": {"serves": "2", "newest": 2}}), True, "version 2 serves already", []),
-    (["submit", "1"], world(functions={"submit": {"serves": "2", "newest": 2}}), True, "version 1 serves", ["version 1"]),
+    (["submit", "1"], world(functions={"submit": {"serves": "2", "newest": 2}}), True, "version 1 serves",
+     ["version 1"]),
     (["submit"], world(), False, "without its version", []),
     (["nothing", "1"], world(), False, "no such function: nothing; there are query, submit", []),
     # Taken back now, and before.
     ([], world(bad=["2"]), False, "submit: version 2 was taken back: Stopped, an alarm went off", ["version 2"]),
-    ([], world(deployments=[TAKEN_BACK]), False, "version 2 was taken back (deployment d-0, Stopped); version 1 serves", []),
+    ([], world(deployments=[TAKEN_BACK]), False,
+     "version 2 was taken back (deployment d-0, Stopped); version 1 serves", []),
     (["submit", "2"], world(deployments=[TAKEN_BACK]), False, "use --force", []),
     (["--force"], world(deployments=[TAKEN_BACK]), True, "submit: version 2 serves", ["version 2"]),
     ([], world(deployments=[MENDED, TAKEN_BACK]), True, "submit: version 2 serves", ["version 2"]),
-    ([], world(deployments=[{**TAKEN_BACK, "group": "query"}]), True, "submit: version 2 serves", ["version 2"]),
+    ([], world(deployments=[{**TAKEN_BACK, "group": "query"}]), True, "version 2 serves", ["version 2"]),
     # One function's bad version keeps no other one back.
     ([], world(functions={"submit": {"serves": "1", "newest": 2}, "query": {"serves": "1", "newest": 3}},
                deployments=[TAKEN_BACK]), False, "query: version 3 serves", ["version 3"]),
@@ -127,21 +130,23 @@ def plan(*changes, **variables):
 
 
 DOCUMENT = "aws_api_gateway_rest_api"
+CHANGED = change(DOCUMENT, "update", before={"body": "a"}, after={"body": "b"})
 
 # Arguments, the plan, whether it passes, what is said.
 PLANS = [
     ([], plan(change("aws_sqs_queue", "update")), True, "deletes nothing"),
     *(([], plan(change(kind, *actions)), False, f"{kind}.payments would be {said}")
       for kind in ["aws_sqs_queue", "aws_kms_key", "aws_dynamodb_table", "aws_cognito_user_pool"]
-      for actions, said in [(["delete"], "deleted"), (["delete", "create"], "replaced"), (["create", "delete"], "replaced")]),
+      for actions, said in [(["delete"], "deleted"), (["delete", "create"], "replaced"),
+                            (["create", "delete"], "replaced")]),
     ([], plan(change("aws_sqs_queue", "delete"), deletion_protection=True), False, "would be deleted"),
     ([], plan(change("aws_sqs_queue", "delete"), deletion_protection=False), True, "deletes nothing"),
     ([], plan(change("aws_cloudwatch_metric_alarm", "delete")), True, "deletes nothing"),
     ([], plan(change(DOCUMENT, "create", after={"body": "a"})), True, "deletes nothing"),
     ([], plan(change(DOCUMENT, "no-op", before={"body": "a"}, after={"body": "a"})), True, "deletes nothing"),
-    ([], plan(change(DOCUMENT, "update", before={"body": "a"}, after={"body": "b"})), False, "the API document changes"),
+    ([], plan(CHANGED), False, "the API document changes"),
     ([], plan(change(DOCUMENT, "update", before={"body": "a"}, after={})), False, "the API document changes"),
-    (["--contract", "widens"], plan(change(DOCUMENT, "update", before={"body": "a"}, after={"body": "b"})), True, "deletes nothing"),
+    (["--contract", "widens"], plan(CHANGED), True, "deletes nothing"),
     (["--contract", "same"], plan(change("aws_kms_key", "delete")), False, "would be deleted"),
     (["--contract", "sideways"], plan(), False, "invalid choice"),
 ]
@@ -157,7 +162,8 @@ def check_release(folder, number, case):
         (tools / name).write_text(STUB.format(python=sys.executable, world=str(path)))
         (tools / name).chmod(0o755)
     environment = dict(os.environ, PATH=f"{tools}{os.pathsep}{os.environ['PATH']}")
-    done = subprocess.run([sys.executable, folder / "release", *arguments], env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, folder / "release", *arguments], env=environment, capture_output=True,
+                          text=True, timeout=120)
     output = done.stdout + done.stderr
     after = json.loads(path.read_text())
     for call in after["calls"]:
@@ -196,7 +202,8 @@ def check_plan(scripts, case):
 
 def waits_longer_than_any_canary(release):
     permitted = (INFRA / "variables.tf").read_text()
-    canaries, steps = re.search(r"Canary10Percent\(([0-9|]+)\)Minutes\|Linear10PercentEvery\(([0-9|]+)\)", permitted).groups()
+    rule = r"Canary10Percent\(([0-9|]+)\)Minutes\|Linear10PercentEvery\(([0-9|]+)\)"
+    canaries, steps = re.search(rule, permitted).groups()
     longest = max(*map(int, canaries.split("|")), *(10 * int(minutes) for minutes in steps.split("|")))
     [minutes] = re.findall(r"^WAIT_SECONDS_MAX = (\d+) \* 60$", release, re.M)
     if int(minutes) <= longest:

@@ -523,6 +523,27 @@ run "without_protection_queues_and_keys_may_go" {
   }
 }
 
+run "accounts_differ_in_quotas_and_identity_providers" {
+  command = plan
+  variables {
+    reserved_concurrency       = null
+    query_reserved_concurrency = null
+    operator_user_arns         = []
+    operator_session_tag       = { key = "team", value = "payments" }
+  }
+  assert {
+    condition     = alltrue([for reserved in [module.submit_payments.reserved_concurrency, module.query_payments.reserved_concurrency] : coalesce(reserved, -1) == -1])
+    error_message = "A new account has no concurrency to divide."
+  }
+  assert {
+    condition = one(jsondecode(aws_iam_role.operator[0].assume_role_policy).Statement).Condition == {
+      ArnLike      = { "aws:PrincipalArn" = var.operator_role_arns }
+      StringEquals = { "aws:PrincipalTag/team" = "payments" }
+    }
+    error_message = "Where the identity provider tags its operators, the tag is demanded."
+  }
+}
+
 run "stopped_intake_answers_503_with_retry_after" {
   command = plan
   variables {
