@@ -134,7 +134,7 @@ resource "aws_iam_policy" "read" {
 
 resource "aws_iam_policy" "change" {
   # checkov:skip=CKV_AWS_290:The statement that names no resource has only actions that know none.
-  # checkov:skip=CKV_AWS_355:As for CKV_AWS_290.
+  # checkov:skip=CKV_AWS_355:For the same reason as CKV_AWS_290.
   for_each = var.environments
 
   name        = "change-remit-${each.key}"
@@ -221,9 +221,9 @@ resource "aws_iam_policy" "change" {
 # Apart, because one policy would be too long.
 resource "aws_iam_policy" "entrust" {
   # checkov:skip=CKV_AWS_286:The roles of the stack are this role's to write; github.tf says what protects it.
-  # checkov:skip=CKV_AWS_289:As for CKV_AWS_286.
+  # checkov:skip=CKV_AWS_289:For the same reason as CKV_AWS_286.
   # checkov:skip=CKV_AWS_290:What does not exist yet has no name to be named by; its tags are demanded.
-  # checkov:skip=CKV_AWS_355:As for CKV_AWS_290.
+  # checkov:skip=CKV_AWS_355:For the same reason as CKV_AWS_290.
   for_each = var.environments
 
   name        = "entrust-remit-${each.key}"
