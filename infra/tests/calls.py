@@ -61,13 +61,14 @@ def allows(role, actions, calls):
 def called(log):
     """API Gateway's permissions are named after methods of HTTP, all others after operations."""
     calls = set()
-    for line in log.splitlines():
-        if "HTTP Request Sent" not in line:
+    # An entry begins with its time; one with a body goes on over several lines.
+    for entry in re.split(r"^(?=\d{4}-\d\d-\d\dT)", log, flags=re.M):
+        if "HTTP Request Sent" not in entry:
             continue
-        service = re.search(r'rpc\.service=("([^"]+)"|\S+)', line)
+        service = re.search(r'rpc\.service=("([^"]+)"|\S+)', entry)
         name = service.group(2) or service.group(1)
         expect(name in SERVICES, f"a service that is not known here: {name}")
-        operation = re.search(r"http\.method=(\w+)" if name == "API Gateway" else r"rpc\.method=(\w+)", line)
+        operation = re.search(r"http\.method=(\w+)" if name == "API Gateway" else r"rpc\.method=(\w+)", entry)
         calls.add(f"{SERVICES[name]}:{operation.group(1)}")
     return calls
 
