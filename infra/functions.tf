@@ -104,6 +104,13 @@ module "query_payments" {
       Resource = aws_dynamodb_table.payments.arn
     },
     {
+      # What is on record of one request.
+      Sid      = "ReadRefusals"
+      Effect   = "Allow"
+      Action   = "dynamodb:GetItem"
+      Resource = aws_dynamodb_table.refusals.arn
+    },
+    {
       Sid      = "ListPaymentsAndRefusals"
       Effect   = "Allow"
       Action   = "dynamodb:Query"

@@ -329,6 +329,7 @@ run "stack" {
       ]])) == toset([
       "dynamodb:BatchGetItem arn:aws:dynamodb:eu-west-2:123456789012:table/payments",
       "dynamodb:GetItem arn:aws:dynamodb:eu-west-2:123456789012:table/payments",
+      "dynamodb:GetItem arn:aws:dynamodb:eu-west-2:123456789012:table/refusals",
       "dynamodb:Query arn:aws:dynamodb:eu-west-2:123456789012:table/payments/index/byUser",
       "dynamodb:Query arn:aws:dynamodb:eu-west-2:123456789012:table/refusals",
       "dynamodb:Query arn:aws:dynamodb:eu-west-2:123456789012:table/refusals/index/byUser",
