@@ -27,10 +27,8 @@ resource "aws_s3_bucket" "states" {
   # checkov:skip=CKV_AWS_144:A lost state can be imported anew; the stack's data are protected where they are.
   # checkov:skip=CKV2_AWS_62:Nothing waits for a change of state.
   bucket = local.state_bucket
-
-  lifecycle {
-    prevent_destroy = true
-  }
+  # AWS deletes no bucket that holds something, and this one holds states.
+  force_destroy = false
 }
 
 # Terraform's lock is an object beside the state, written on the condition that there is none; earlier states
