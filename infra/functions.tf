@@ -111,9 +111,9 @@ module "query_payments" {
       Resource = aws_dynamodb_table.refusals.arn
     },
     {
-      Sid      = "ListPaymentsAndRefusals"
-      Effect   = "Allow"
-      Action   = "dynamodb:Query"
+      Sid    = "ListPaymentsAndRefusals"
+      Effect = "Allow"
+      Action = "dynamodb:Query"
       Resource = [
         aws_dynamodb_table.refusals.arn,
         "${aws_dynamodb_table.refusals.arn}/index/${local.name.index}",
