@@ -605,17 +605,6 @@ run "provisioned_tables_scale_with_every_index" {
   }
 }
 
-run "an_account_without_concurrency_to_divide_keeps_none_for_queries" {
-  command = plan
-  variables {
-    query_reserved_concurrency = null
-  }
-  assert {
-    condition     = module.query_payments.reserved_concurrency == null || module.query_payments.reserved_concurrency == -1
-    error_message = "Nothing is reserved."
-  }
-}
-
 run "names_that_an_account_has_once_carry_the_region" {
   command = plan
   variables {
