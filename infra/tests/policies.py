@@ -101,8 +101,8 @@ def trust(statement):
 
 
 def resources(statement):
-    """Every action that is allowed needs a resource of a kind that it takes."""
-    if statement["Effect"] != "Allow" or "Resource" not in statement:
+    """Every action needs a resource of a kind that it takes, or it is neither allowed nor denied."""
+    if "Resource" not in statement:
         return
     for action in many(statement["Action"]):
         if "*" in action:
