@@ -49,9 +49,11 @@ resource "aws_api_gateway_rest_api" "payments" {
 resource "aws_api_gateway_deployment" "payments" {
   rest_api_id = aws_api_gateway_rest_api.payments.id
 
-  # Without a trigger a changed document would never be deployed.
+  # Without a trigger a changed document would never be deployed, and the default endpoint stay open beside a
+  # custom domain.
   triggers = {
-    document = sha256(aws_api_gateway_rest_api.payments.body)
+    document                = sha256(aws_api_gateway_rest_api.payments.body)
+    default_endpoint_closed = aws_api_gateway_rest_api.payments.disable_execute_api_endpoint
   }
 
   lifecycle {
