@@ -83,7 +83,7 @@ impl Record {
     #[must_use]
     pub fn plan(&self) -> Plan {
         let Some(sub) = &self.envelope.sub else { return Plan::Unverified };
-        match Payment::parse(&self.body) {
+        match Payment::parse(&self.body, self.submission.accepted_at_ms) {
             Err(refusal) => Plan::Refuse(refusal),
             Ok(payment) if payment.user_id().as_str() != sub => {
                 Plan::Refuse(Refusal::OwnerMismatch)
