@@ -179,11 +179,10 @@ fn has_passed(day: &CalendarDate, at_ms: i64) -> bool {
     day.as_str() < &rfc3339(at_ms.saturating_sub(LAST_ZONE_MS))[.."YYYY-MM-DD".len()]
 }
 
-/// The paymentId of a body that is not a payment, when it can be read: refusals are filed under it.
+/// The paymentId that a body names, whatever else is wrong with the body: records are filed under it.
 #[must_use]
 pub fn readable_payment_id(body: &str) -> Option<PaymentId> {
-    let body = json::parse_object(body).ok()?;
-    Properties(&body).required("paymentId").ok()
+    json::only_text(body, "paymentId")?.parse().ok()
 }
 
 /// What no table could store or what would collide with our own attributes.

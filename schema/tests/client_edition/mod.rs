@@ -21,12 +21,19 @@ struct Branch {
 }
 
 /// The kinds of `PaymentStatus`, one for each status.
-const BRANCHES: [Branch; 3] = [
+const BRANCHES: [Branch; 5] = [
     Branch {
         status: "stored",
         description: "The payment is stored, once and for good.",
         required: &["paymentId", "payment"],
         optional: &["otherAttempts"],
+        reasons: &[],
+    },
+    Branch {
+        status: "duplicate",
+        description: "Another request had stored the same payment; this submission changed nothing.",
+        required: &["message"],
+        optional: &["paymentId", "otherAttempts"],
         reasons: &[],
     },
     Branch {
@@ -43,6 +50,14 @@ const BRANCHES: [Branch; 3] = [
         required: &["message"],
         optional: &["paymentId", "otherAttempts"],
         reasons: &[],
+    },
+    Branch {
+        status: "discarded",
+        description: "An operator threw the submission away, or it expired while it was held: it is not stored \
+                      and will not be.",
+        required: &["reason", "message"],
+        optional: &["paymentId", "otherAttempts"],
+        reasons: &["by_operator", "expired"],
     },
 ];
 
