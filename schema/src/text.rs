@@ -29,7 +29,8 @@ pub(crate) fn invalid(rule: &'static str) -> Refusal {
 
 /// Any text without what SQS refuses (control characters other than tab and line breaks, U+FFFE,
 /// U+FFFF), without the other control characters of Unicode, and without U+FFFD, which is what a text in
-/// a wrong encoding turns into. Every regular expression engine that clients use knows these escapes.
+/// a wrong encoding turns into. The escapes are those of ECMA 262, in which a document's patterns are
+/// written.
 const PRINTABLE: &str = r"^[^\x00-\x08\x0B\x0C\x0E-\x1F\x7F-\x9F\uFFFD-\uFFFF]+$";
 
 /// Defines a string type from its pattern, its lengths in characters, an example, the rule in words,
@@ -229,6 +230,6 @@ pub(crate) fn is_iban(text: &str) -> bool {
         Err(ParseIbanError::UnknownCountry(_)) => MORE.is_match(text),
         Err(ParseIbanError::InvalidBaseIban { .. } | ParseIbanError::InvalidBban(_)) => false,
     };
-    // Check digits are 02 to 98. 99 can give the remainder of 02, and the crate lets it pass.
+    // Check digits are 02 to 98. With 99 instead of 02 the remainder is the same, and the crate lets it pass.
     is_registered && text.get(2..4) != Some("99")
 }

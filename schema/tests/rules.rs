@@ -3,7 +3,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may stop at whatever it does not expect")]
 
-use jsonschema::Draft;
+use std::sync::LazyLock;
+
+use jsonschema::{Draft, Validator};
 use schema::json::stored_bytes;
 use schema::payment::{Payment, readable_payment_id};
 use schema::refusal::Refusal;
@@ -57,10 +59,13 @@ fn with(pointer: &str, value: Option<Value>) -> Value {
 }
 
 fn document_accepts(body: &Value) -> bool {
-    let document: Value = yaml_serde::from_str(schema::document::TEXT).unwrap();
-    let mut root = json!({ "$ref": "#/components/schemas/Payment" });
-    root["components"] = document["components"].clone();
-    jsonschema::options().with_draft(Draft::Draft4).build(&root).unwrap().is_valid(body)
+    static DOCUMENT: LazyLock<Validator> = LazyLock::new(|| {
+        let document: Value = yaml_serde::from_str(schema::document::TEXT).unwrap();
+        let mut root = json!({ "$ref": "#/components/schemas/Payment" });
+        root["components"] = document["components"].clone();
+        jsonschema::options().with_draft(Draft::Draft4).build(&root).unwrap()
+    });
+    DOCUMENT.is_valid(body)
 }
 
 fn check(pointer: &str, value: Option<Value>, by: By, rule: &str) {

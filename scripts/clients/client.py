@@ -7,8 +7,9 @@ import uuid
 import httpx
 from payment_api import AuthenticatedClient
 from payment_api.api.payments import get_payment, list_payments, submit_payment
-from payment_api.models import Accepted, Account, AccountSchemeName, Error, ErrorCode, Payment, PaymentList
-from payment_api.models import PaymentRefused, PaymentRefusedReason, PaymentStored, RemittanceInformation, TooLarge
+from payment_api.models import Accepted, Account, AccountSchemeName, Error, ErrorCode, Payment, PaymentDuplicate
+from payment_api.models import PaymentList, PaymentRefused, PaymentRefusedReason, PaymentStored, RemittanceInformation
+from payment_api.models import TooLarge
 from payment_api.types import UNSET
 
 API, TOKEN, USER = os.environ["REMIT_API"], os.environ["REMIT_TOKEN"], uuid.UUID(os.environ["REMIT_USER"])
@@ -38,20 +39,23 @@ def submitted(body: Payment) -> Accepted:
 def a_payment_is_submitted_waited_for_and_read() -> None:
     sent = payment("GBP")
     accepted = submitted(sent)
-    outcome = get_payment.sync(sent.payment_id, client=client(), wait=25)
+    outcome = get_payment.sync(sent.payment_id, client=client(), request_id=accepted.request_id, wait=25)
     assert isinstance(outcome, PaymentStored), outcome
     assert outcome.request_id == accepted.request_id and outcome.body_md_5 == accepted.body_md_5
     assert outcome.decided_at >= outcome.accepted_at
     assert outcome.payment.to_dict() == sent.to_dict(), outcome.payment
     assert not isinstance(outcome.payment.requested_execution_date, type(UNSET))
+    again = submitted(sent)
+    outcome = get_payment.sync(sent.payment_id, client=client(), request_id=again.request_id, wait=25)
+    assert isinstance(outcome, PaymentDuplicate) and outcome.request_id == again.request_id, outcome
     page = list_payments.sync(client=client())
     assert isinstance(page, PaymentList) and any(one.payment_id == sent.payment_id for one in page.payments), page
 
 
 def a_refusal_says_why() -> None:
     sent = payment("XXX")
-    submitted(sent)
-    outcome = get_payment.sync(sent.payment_id, client=client(), wait=25)
+    accepted = submitted(sent)
+    outcome = get_payment.sync(sent.payment_id, client=client(), request_id=accepted.request_id, wait=25)
     assert isinstance(outcome, PaymentRefused), outcome
     assert outcome.reason is PaymentRefusedReason.INVALID and outcome.fields == ["currency"], outcome
 

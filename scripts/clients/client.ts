@@ -25,9 +25,9 @@ const submitted = async (body: components["schemas"]["Payment"]) => {
   return data;
 };
 
-const outcome = async (paymentId: string) => {
+const outcome = async (paymentId: string, requestId: string) => {
   const { data, error } = await client.GET("/payments/{paymentId}", {
-    params: { path: { paymentId }, query: { wait: 25 } },
+    params: { path: { paymentId }, query: { requestId, wait: 25 } },
   });
   assert(data, JSON.stringify(error));
   return data;
@@ -36,20 +36,22 @@ const outcome = async (paymentId: string) => {
 // A payment is submitted, waited for and read.
 const sent = payment("GBP");
 const accepted = await submitted(sent);
-const stored = await outcome(sent.paymentId);
+const stored = await outcome(sent.paymentId, accepted.requestId);
 assert(stored.status === "stored");
 assert.equal(stored.requestId, accepted.requestId);
 assert.equal(stored.bodyMd5, accepted.bodyMd5);
 assert.deepEqual(stored.payment, sent);
 const account: string | undefined = stored.payment.creditorAccount?.identification;
 assert.equal(account, sent.creditorAccount?.identification);
+const again = await submitted(sent);
+assert.equal((await outcome(sent.paymentId, again.requestId)).status, "duplicate");
 const page = await client.GET("/payments");
 assert(page.data?.payments.some((one) => one.paymentId === sent.paymentId));
 
 // A refusal says why.
 const wrong = payment("XXX");
-await submitted(wrong);
-const refused = await outcome(wrong.paymentId);
+const { requestId } = await submitted(wrong);
+const refused = await outcome(wrong.paymentId, requestId);
 assert(refused.status === "refused" && refused.reason === "invalid");
 assert.deepEqual(refused.fields, ["currency"]);
 

@@ -340,6 +340,21 @@ fn every_status_has_its_kind_of_answer_and_every_property_its_place() {
     assert_eq!(named, all);
 }
 
+/// The description in the Rust type names each status that has reasons, and each reason.
+#[test]
+fn the_reasons_are_those_that_the_type_describes() {
+    let document = super::document();
+    let reason = &document["components"]["schemas"]["PaymentStatus"]["properties"]["reason"];
+    let description = reason["description"].as_str().unwrap();
+    let described: BTreeSet<&str> = description.split('`').skip(1).step_by(2).collect();
+    let branches = BRANCHES.iter().filter(|branch| !branch.reasons.is_empty());
+    let named: BTreeSet<&str> = branches
+        .flat_map(|branch| branch.reasons.iter().chain([&branch.status]))
+        .copied()
+        .collect();
+    assert_eq!(named, described);
+}
+
 #[test]
 fn a_stored_payment_has_every_property_of_a_payment_and_may_have_more() {
     let schemas = &edition()["components"]["schemas"];
