@@ -239,7 +239,7 @@ mod tests {
         };
         let because =
             Because { kind, reason: "conflict", message: String::new(), fields: Vec::new() };
-        Some(Record::new("u", Some("p"), &submission, BODY, because, 0))
+        Some(Record::new("u", Some("p"), &submission, Some(BODY), because, 0))
     }
 
     #[test]
