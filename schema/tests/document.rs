@@ -1,7 +1,10 @@
 //! The committed document is the contract: its component schemas are those of the Rust types, and it
 //! uses only what API Gateway understands.
 //!
-//! `REMIT_REFRESH=1 cargo test -p schema --test document` writes the generated block anew.
+//! `REMIT_REFRESH=1 cargo test -p schema --test document` writes the generated block anew, and the client
+//! edition.
+
+mod client_edition;
 
 use schema::answer::{Accepted, Error, PaymentList, PaymentStatus};
 use schema::document::TEXT;

@@ -22,12 +22,12 @@ use crate::record::Record;
 
 /// What the record path asks of the world. Every call may have taken effect although it failed.
 pub trait Edges: Sync {
-    /// Reads a payment by the rules of this version of the function.
+    /// Reads a payment by the rules of this version of the function, as of the moment of acceptance.
     ///
     /// # Errors
     /// The first rule that the body breaks.
-    fn parse(&self, body: &str) -> Result<Payment, Refusal> {
-        Payment::parse(body)
+    fn parse(&self, body: &str, accepted_at_ms: i64) -> Result<Payment, Refusal> {
+        Payment::parse(body, accepted_at_ms)
     }
 
     /// Stores a payment unless one is stored under its key.

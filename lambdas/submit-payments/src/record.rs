@@ -98,15 +98,15 @@ impl Record {
 
     /// What is to be done, in order of precedence: a message that nobody vouches for, one of an unknown
     /// kind, a body that is no payment, a payment for somebody else, a payment to store. `parse` reads a
-    /// payment from the body.
+    /// payment from the body and the moment of acceptance.
     #[must_use]
-    pub fn plan(&self, parse: impl FnOnce(&str) -> Result<Payment, Refusal>) -> Plan {
+    pub fn plan(&self, parse: impl FnOnce(&str, i64) -> Result<Payment, Refusal>) -> Plan {
         let Some(sub) = &self.envelope.sub else { return Plan::Unverified };
         match self.envelope.kind {
             Kind::Payment => {}
             Kind::Unknown(_) => return Plan::UnknownKind,
         }
-        match parse(&self.body) {
+        match parse(&self.body, self.submission.accepted_at_ms) {
             Err(refusal) => Plan::Refuse(refusal),
             Ok(payment) if payment.user_id().as_str() != sub => {
                 Plan::Refuse(Refusal::OwnerMismatch)

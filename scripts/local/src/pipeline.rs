@@ -167,7 +167,7 @@ impl Pipeline {
         let functions = [(QUERY_ARN.to_owned(), invoke(&query))].into();
         let (document, verifier) = (document()?, issuer.verifier());
         let gateway = Gateway::new(&document, verifier, queues.router(), &functions, options)?;
-        let docs = docs::router(Docs { document, issuer, user: DEMO_USER });
+        let docs = docs::router(Docs { issuer, user: DEMO_USER });
         let drawing = live.draw(queues.clone(), QUEUE, DEAD_LETTER_QUEUE);
         let mapping = start_mapping(mapping, queues, function.clone(), faults.as_ref());
         let api = docs.fallback_service(live.counting(gateway.router()));

@@ -180,19 +180,38 @@ async fn a_payment_for_somebody_else_is_refused_on_record() {
 
 async fn what_the_gateway_cannot_check_is_refused_on_record() {
     let stack = Stack::start().await;
-    for (name, value, reason) in [
-        ("amount", json!("0.00"), "invalid"),
-        ("amount", json!("10.505"), "invalid"),
-        ("currency", json!("XXX"), "invalid"),
-        ("requestedExecutionDate", json!("2026-02-30"), "invalid"),
+    let account = |scheme: &str, identification: &str| json!({ "creditorAccount": { "schemeName": scheme, "identification": identification } });
+    let identification = "creditorAccount.identification";
+    for (properties, field) in [
+        (json!({ "amount": "0.00" }), "amount"),
+        (json!({ "amount": "10.505" }), "amount"),
+        (json!({ "currency": "XXX" }), "currency"),
+        (json!({ "currency": "HRK" }), "currency"),
+        (json!({ "currency": "CLF" }), "currency"),
+        (json!({ "requestedExecutionDate": "2026-02-30" }), "requestedExecutionDate"),
+        (json!({ "requestedExecutionDate": "2020-01-01" }), "requestedExecutionDate"),
+        (json!({ "remittanceInformation": {} }), "remittanceInformation"),
+        (account("UK.OBIE.IBAN", "GB881"), identification),
+        (account("UK.OBIE.IBAN", "ZZ191234"), identification),
+        (account("UK.OBIE.IBAN", "gb33bukb20201555555555"), identification),
     ] {
         let mut payment = stack.payment();
-        payment[name] = value;
+        payment.as_object_mut().unwrap().extend(properties.as_object().unwrap().clone());
         let accepted = stack.submit(&payment).await;
         let record = stack.record_of(&accepted.request_id).await;
-        assert_eq!((text(&record, "kind"), text(&record, "reason")), ("refused", reason));
-        assert_eq!(json_of(&record["fields"]), json!([name]));
+        assert_eq!((text(&record, "kind"), text(&record, "reason")), ("refused", "invalid"));
+        assert_eq!(json_of(&record["fields"]), json!([field]));
         assert_eq!(stack.item(&payment).await, None);
+    }
+    for properties in [
+        account("UK.OBIE.PAN", "4000056655665556"),
+        json!({ "requestedExecutionDate": "0000-01-01" }),
+        json!({ "description": "r\u{fffd}sum\u{fffd}" }),
+    ] {
+        let mut payment = stack.payment();
+        payment.as_object_mut().unwrap().extend(properties.as_object().unwrap().clone());
+        let answer = stack.put(stack.at("token"), payment.to_string()).await;
+        assert_eq!(answer.status(), StatusCode::BAD_REQUEST, "{properties}");
     }
     // Straight on the queue, as the gateway would have vouched for it: what is no JSON object.
     let user = stack.at("userId").to_owned();
