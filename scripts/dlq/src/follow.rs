@@ -56,6 +56,15 @@ pub enum Outcome {
     Open,
 }
 
+/// When following ends, if not before by Ctrl-C or after [`FOLLOW_MAX`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Until {
+    /// The outcome of each letter is known.
+    All,
+    /// One letter has another outcome than to be back for the same reason as the others.
+    Different,
+}
+
 /// What became of many.
 #[derive(Debug, Default)]
 pub struct Followed {
@@ -67,8 +76,8 @@ pub struct Followed {
     pub refused: BTreeMap<String, usize>,
     /// Dead again: the message's new id, and the reason.
     pub back: Vec<(String, String)>,
-    /// Requests whose outcome is not known yet.
-    pub open: Vec<String>,
+    /// Letters whose outcome is not known yet.
+    pub open: Vec<Letter>,
     /// Why a table could not be asked, the last time.
     pub failure: Option<Failure>,
 }
@@ -107,75 +116,88 @@ pub fn outcome(letter: &Letter, known: &Known) -> Outcome {
     }
 }
 
-/// Follows letters that were sent back until the outcome of each is known, Ctrl-C, or [`FOLLOW_MAX`].
+impl Followed {
+    /// The one reason for which every letter with an outcome is back, if it is so.
+    #[must_use]
+    pub fn back_for(&self) -> Option<&str> {
+        let settled = self.stored + self.duplicates + self.refused.values().sum::<usize>();
+        let (_, reason) = self.back.first().filter(|_| settled == 0)?;
+        self.back.iter().all(|(_, other)| other == reason).then_some(reason)
+    }
+
+    fn is_over(&self, until: Until) -> bool {
+        let is_different = || {
+            let is_none = self.stored + self.duplicates + self.refused.len() + self.back.len() == 0;
+            !is_none && self.back_for().is_none()
+        };
+        self.open.is_empty() || (until == Until::Different && is_different())
+    }
+}
+
+/// Follows the open letters, which were sent back, for [`FOLLOW_MAX`] at the most.
 ///
 /// # Errors
 /// The queue gives no answer.
 pub async fn follow(
     desk: &Desk,
     tables: &PaymentsTable,
-    mut open: Vec<Letter>,
-) -> Result<Followed, Error> {
-    let bar = progress("following", u64::try_from(open.len()).unwrap_or_default());
+    followed: &mut Followed,
+    until: Until,
+) -> Result<(), Error> {
+    let bar = progress("following", u64::try_from(followed.open.len()).unwrap_or_default());
     let (started, mut pause) = (Instant::now(), PAUSE_MIN);
-    let mut followed = Followed::default();
-    while !open.is_empty() {
+    while !followed.is_over(until) {
         let is_last = started.elapsed() > FOLLOW_MAX || desk.interrupt.is_set();
         // Before the tables: the function deletes a message only after its outcome is durable.
         let is_drained = depth(&desk.place.sqs, &desk.place.queue_url).await?.total() == 0;
-        open = settle(tables, open, &mut followed).await;
-        if !open.is_empty() && (is_drained || is_last) {
-            open = find_back(desk, open, &mut followed).await?;
+        settle(tables, followed).await;
+        // Many dead letters take long to look at, few are worth a look every time.
+        let looks_back = is_drained || is_last || until == Until::Different;
+        if !followed.is_over(until) && looks_back {
+            find_back(desk, followed).await?;
         }
-        bar.set_position(bar.length().unwrap_or_default().saturating_sub(open.len() as u64));
+        let open = followed.open.len() as u64;
+        bar.set_position(bar.length().unwrap_or_default().saturating_sub(open));
         if is_last {
             break;
         }
-        if !open.is_empty() {
+        if !followed.is_over(until) {
             rest(pause, &desk.interrupt).await;
             pause = (pause * 2).min(PAUSE_MAX);
         }
     }
     bar.finish_and_clear();
-    followed.open = open.iter().map(|letter| letter.request_id().to_owned()).collect();
-    Ok(followed)
+    Ok(())
 }
 
-/// Looks each letter up; returns those without an outcome.
-async fn settle(tables: &PaymentsTable, open: Vec<Letter>, followed: &mut Followed) -> Vec<Letter> {
+/// Looks each open letter up.
+async fn settle(tables: &PaymentsTable, followed: &mut Followed) {
     followed.failure = None;
-    let looks = open.into_iter().map(|letter| async move {
+    let looks = std::mem::take(&mut followed.open).into_iter().map(|letter| async move {
         let known = look_up(tables, &letter).await;
         (letter, known)
     });
     let mut looks = futures::stream::iter(looks).buffer_unordered(LOOKS_MAX);
-    let mut still_open = Vec::new();
     while let Some((letter, known)) = looks.next().await {
         match known.map(|known| outcome(&letter, &known)) {
             Ok(Outcome::Stored) => followed.stored += 1,
             Ok(Outcome::Duplicate) => followed.duplicates += 1,
             Ok(Outcome::Refused(reason)) => *followed.refused.entry(reason).or_default() += 1,
-            Ok(Outcome::Open) => still_open.push(letter),
+            Ok(Outcome::Open) => followed.open.push(letter),
             Err(failure) => {
                 followed.failure = Some(failure);
-                still_open.push(letter);
+                followed.open.push(letter);
             }
         }
     }
-    still_open
 }
 
-/// Looks for letters among the dead; returns those that are not there.
-async fn find_back(
-    desk: &Desk,
-    open: Vec<Letter>,
-    followed: &mut Followed,
-) -> Result<Vec<Letter>, Error> {
+/// Looks for the open letters among the dead.
+async fn find_back(desk: &Desk, followed: &mut Followed) -> Result<(), Error> {
     let holder = desk.holder();
     // Ctrl-C ends the following, and this last look is its end.
     let never = Interrupt::default();
-    let scan =
-        holder.scan(Wish { until: None, patient: false }, &never, &ProgressBar::hidden()).await;
+    let scan = holder.scan(Wish::default(), &never, &ProgressBar::hidden()).await;
     holder.release_all().await;
     let dead = scan?.letters;
     let mut by_request: HashMap<&str, &Letter> = HashMap::new();
@@ -190,16 +212,15 @@ async fn find_back(
         let again = by_request.get(letter.request_id())?;
         (again.redrives() > letter.redrives()).then_some(*again)
     };
-    let mut still_open = Vec::new();
-    for letter in open {
+    for letter in std::mem::take(&mut followed.open) {
         match is_back(&letter) {
             Some(again) => {
                 followed.back.push((again.message_id.clone(), again.reason().to_owned()));
             }
-            None => still_open.push(letter),
+            None => followed.open.push(letter),
         }
     }
-    Ok(still_open)
+    Ok(())
 }
 
 /// Waits, but not after Ctrl-C.
@@ -240,6 +261,28 @@ mod tests {
         let because =
             Because { kind, reason: "conflict", message: String::new(), fields: Vec::new() };
         Some(Record::new("u", Some("p"), &submission, BODY, because, 0))
+    }
+
+    #[test]
+    fn letters_are_followed_until_one_fares_otherwise_than_the_others() {
+        let back = |reasons: &[&str]| {
+            reasons.iter().map(|reason| ("m".to_owned(), (*reason).to_owned())).collect()
+        };
+        let open = || vec![letter("m", BODY, &[], false)];
+        for (stored, reasons, is_over, back_for) in [
+            (0, &[][..], false, None),
+            (0, &["throttled"], false, Some("throttled")),
+            (0, &["throttled", "throttled"], false, Some("throttled")),
+            (0, &["throttled", "panicked"], true, None),
+            (1, &[], true, None),
+            (1, &["throttled"], true, None),
+        ] {
+            let followed =
+                Followed { stored, back: back(reasons), open: open(), ..Followed::default() };
+            assert_eq!(followed.is_over(Until::Different), is_over, "{stored} {reasons:?}");
+            assert_eq!(followed.back_for(), back_for);
+            assert!(!followed.is_over(Until::All));
+        }
     }
 
     #[test]
