@@ -1,4 +1,4 @@
-//! Letters in a file: one JSON line each, the body byte for byte. `export` and `discard`.
+//! Letters in a file: one JSON line each, the body byte for byte. `export`.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{File, OpenOptions, TryLockError};
@@ -16,13 +16,11 @@ use serde_json::{Map, Value, json};
 
 use crate::audit::Audit;
 use crate::filter::Filter;
-use crate::hold::Holder;
 use crate::letter::{Letter, md5_of};
-use crate::queue::{BATCH_MAX, Error};
-use crate::redrive::{ids_of, reasons};
-use crate::send::{Failed, print_failed};
-use crate::terminal::{note, print, progress};
-use crate::{Desk, Ending, Selection, ms_of, now_ms};
+use crate::queue::Error;
+use crate::redrive::ids_of;
+use crate::terminal::print;
+use crate::{Desk, Ending, ms_of, now_ms};
 
 /// A line of an archive. A serialised form: only ever extended.
 #[derive(Debug, Serialize, Deserialize)]
@@ -252,107 +250,12 @@ pub async fn export(desk: &Desk, filter: &Filter, out: &Path) -> Result<Ending, 
 }
 
 /// Makes letters durable in an archive, after that is on record.
-fn write(audit: &Audit, archive: &Path, letters: &[Letter]) -> Result<usize, Error> {
+pub(crate) fn write(audit: &Audit, archive: &Path, letters: &[Letter]) -> Result<usize, Error> {
     let added = Archive::open(archive).and_then(|mut archive| archive.add(letters));
     if let Err(error) = &added {
         audit.end(&json!({ "error": error.to_string() }))?;
     }
     added
-}
-
-/// Deletes letters that are in an archive, durably.
-///
-/// # Errors
-/// The queue gives no answer, or a file cannot be written; then nothing was deleted.
-pub async fn discard(
-    desk: &Desk,
-    filter: &Filter,
-    archive: &Path,
-    why: &str,
-    yes: bool,
-) -> Result<Ending, Error> {
-    let holder = desk.holder();
-    let selection = desk.select(&holder, filter, yes).await?;
-    let count = selection.letters.len();
-    if !yes || desk.interrupt.is_set() {
-        holder.release_all().await;
-        print(&format!(
-            "Would write {count} letters to {} and delete them from the dead-letter queue: {}. {} \
-             others stay.\nThis was a dry run; --yes does it.\n",
-            archive.display(),
-            reasons(&selection.letters),
-            selection.others
-        ));
-        return Ok(if desk.interrupt.is_set() { Ending::Unfinished } else { Ending::Done });
-    }
-    let begun = begin_discard(desk, filter, &selection.letters, archive, why).await;
-    if begun.is_err() {
-        holder.release_all().await;
-    }
-    let audit = begun?;
-    let done = delete_all(desk, &holder, &audit, &selection, archive).await;
-    holder.release_all().await;
-    Ok(Ending::after_changes(done))
-}
-
-/// Records what is about to be done, then makes letters durable in the archive.
-async fn begin_discard(
-    desk: &Desk,
-    filter: &Filter,
-    letters: &[Letter],
-    archive: &Path,
-    why: &str,
-) -> Result<Audit, Error> {
-    let about = json!({
-        "who": desk.place.who().await,
-        "queue": desk.place.dead_letter_queue_url,
-        "filter": filter,
-        "messageIds": ids_of(letters),
-        "revealed": true,
-        "archive": archive,
-        "why": why,
-    });
-    let audit = Audit::begin(&desk.place.audit_log, "discard", &about)?;
-    write(&audit, archive, letters)?;
-    Ok(audit)
-}
-
-/// Deletes what is in the archive.
-async fn delete_all(
-    desk: &Desk,
-    holder: &Holder,
-    audit: &Audit,
-    selection: &Selection,
-    archive: &Path,
-) -> Result<Ending, Error> {
-    let ids: Vec<&str> = selection.letters.iter().map(|letter| &*letter.message_id).collect();
-    let bar = progress("discarding", ids.len() as u64);
-    let (mut discarded, mut failed) = (0, Vec::new());
-    for batch in ids.chunks(BATCH_MAX) {
-        if desk.interrupt.is_set() {
-            break;
-        }
-        let results = holder.delete(batch).await;
-        let gone = batch.iter().zip(&results).filter(|(_, result)| result.is_ok());
-        let gone: Vec<&str> = gone.map(|(id, _)| *id).collect();
-        audit.step(&json!({ "discarded": gone }))?;
-        discarded += gone.len();
-        let why_not = |(id, result): (&&str, Result<(), String>)| {
-            Some(Failed { message_id: (*id).to_owned(), why: result.err()? })
-        };
-        failed.extend(batch.iter().zip(results).filter_map(why_not));
-        bar.inc(batch.len() as u64);
-    }
-    bar.finish_and_clear();
-    let left = ids.len() - discarded - failed.len();
-    audit.end(&json!({ "discarded": discarded, "failed": failed, "left": left }))?;
-    print(&format!("{discarded} letters discarded; they are in {}.\n", archive.display()));
-    print_failed(&failed);
-    if left > 0 {
-        note(&format!("{left} are left: run the same command again"));
-    }
-    let is_done = failed.is_empty() && left == 0 && selection.is_all;
-    Ok(if is_done { Ending::Done } else { Ending::Unfinished })
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use crate::place::{Place, Where};
 use crate::queue::Error;
 use crate::redrive::How;
 use crate::terminal::{note, print};
-use crate::{Desk, Ending, archive, look, native, redrive, restore};
+use crate::{Desk, Ending, archive, discard, look, native, reconcile, redrive, restore};
 
 /// Says why payments are in the dead-letter queue, and sends back what is mended.
 ///
@@ -100,7 +100,8 @@ enum Command {
         #[command(flatten)]
         how: How,
     },
-    /// Delete letters, each durably in an archive first; without --yes only say what would happen.
+    /// Delete letters, each durably in an archive first, and tell their clients; without --yes only say
+    /// what would happen.
     Discard {
         #[command(flatten)]
         filter: Filter,
@@ -110,6 +111,13 @@ enum Command {
         /// Why, for the audit log.
         #[arg(long, value_name = "TEXT", value_parser = NonEmptyStringValueParser::new())]
         why: String,
+        /// Do it.
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Compare what clients are told with what lies in the queue, and tell those whose letters have
+    /// expired; without --yes only say what would happen.
+    Reconcile {
         /// Do it.
         #[arg(long)]
         yes: bool,
@@ -161,7 +169,8 @@ fn run(cli: Cli) -> Result<Ending, Error> {
         | Command::Export { .. }
         | Command::Redrive { .. }
         | Command::Restore { .. }
-        | Command::Discard { .. } => {}
+        | Command::Discard { .. }
+        | Command::Reconcile { .. } => {}
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Error::Configuration(error.to_string()))?;
@@ -188,8 +197,9 @@ async fn work(cli: Cli) -> Result<Ending, Error> {
             restore::restore(&desk, filter, &archive, how).await
         }
         Command::Discard { filter, archive, why, yes } => {
-            archive::discard(&desk, &filter, &archive, &why, yes).await
+            discard::discard(&desk, &filter, &archive, &why, yes).await
         }
+        Command::Reconcile { yes } => reconcile::reconcile(&desk, yes).await,
         Command::Completions { .. } | Command::Man => Ok(Ending::Done),
     }
 }

@@ -11,7 +11,7 @@ use crate::queue::Error;
 use crate::terminal::masked;
 
 /// The reasons that this version knows; a newer function may write others.
-const REASONS: [DeadReason; 13] = [
+const REASONS: [DeadReason; 14] = [
     DeadReason::Unverified,
     DeadReason::Throttled,
     DeadReason::Unavailable,
@@ -24,6 +24,7 @@ const REASONS: [DeadReason; 13] = [
     DeadReason::UnknownError,
     DeadReason::DeadlineExceeded,
     DeadReason::Panicked,
+    DeadReason::UnknownKind,
     DeadReason::Unknown,
 ];
 

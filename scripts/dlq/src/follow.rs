@@ -1,24 +1,20 @@
 //! What became of letters that were sent back.
 //!
 //! A letter is known by its request: the tables name it, and a message keeps it through every re-drive.
-//! It is **stored** when the payment's item bears its request; **refused** when the refusals have a
-//! record of its request; a **duplicate** when the item is of another request and is the same payment,
-//! which is certain even before the function has looked, because an item never changes; **back** when
-//! the dead-letter queue holds its request with a higher re-drive count. Until one of these is so, it is
-//! under way.
+//! What the tables say of it is its [`crate::standing`]; it is **back** when the dead-letter queue holds
+//! its request with a higher re-drive count. Until one of these is known, it is under way.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use indicatif::ProgressBar;
-use payments_table::{Failure, Kind, PaymentItem, PaymentsTable, Record};
-use schema::canonical;
-use schema::payment::readable_payment_id;
+use payments_table::{Failure, PaymentsTable};
 
 use crate::hold::Wish;
 use crate::letter::Letter;
 use crate::queue::{Error, depth};
+use crate::standing::{Outcome, standing_of};
 use crate::terminal::progress;
 use crate::{Desk, hold::Interrupt};
 
@@ -33,28 +29,6 @@ const PAUSE_MAX: Duration = Duration::from_secs(10);
 
 /// Letters that are looked up at once.
 const LOOKS_MAX: usize = 16;
-
-/// What the tables know of a letter's payment.
-#[derive(Debug, Clone, Default)]
-pub struct Known {
-    /// The payment's item.
-    pub item: Option<PaymentItem>,
-    /// What is on record of the letter's request.
-    pub record: Option<Record>,
-}
-
-/// What became of a letter.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// Its payment is stored, by its own request.
-    Stored,
-    /// Its payment was stored by another request.
-    Duplicate,
-    /// It is refused, on record, for this reason.
-    Refused(String),
-    /// None of these so far.
-    Open,
-}
 
 /// When following ends, if not before by Ctrl-C or after [`FOLLOW_MAX`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,40 +54,6 @@ pub struct Followed {
     pub open: Vec<Letter>,
     /// Why a table could not be asked, the last time.
     pub failure: Option<Failure>,
-}
-
-/// Asks the tables about a letter.
-///
-/// # Errors
-/// A table gives no answer.
-pub async fn look_up(tables: &PaymentsTable, letter: &Letter) -> Result<Known, Failure> {
-    let Some(sub) = letter.envelope.sub.as_deref() else { return Ok(Known::default()) };
-    let payment_id = readable_payment_id(&letter.body);
-    let payment_id = payment_id.as_ref().map(schema::text::PaymentId::as_str);
-    let item = match payment_id {
-        Some(payment_id) => tables.payment(sub, payment_id).await?,
-        None => None,
-    };
-    let record = tables.record_of(sub, payment_id, letter.request_id()).await?;
-    Ok(Known { item, record })
-}
-
-/// What became of a letter, by what the tables know.
-#[must_use]
-pub fn outcome(letter: &Letter, known: &Known) -> Outcome {
-    let item = known.item.as_ref();
-    if item.is_some_and(|item| item.request_id == letter.request_id()) {
-        return Outcome::Stored;
-    }
-    if let Some(record) = known.record.as_ref().filter(|record| record.kind == Kind::Refused) {
-        return Outcome::Refused(record.reason.clone());
-    }
-    match item {
-        Some(item) if canonical::differences(&item.body, letter.properties()).is_empty() => {
-            Outcome::Duplicate
-        }
-        Some(_) | None => Outcome::Open,
-    }
 }
 
 impl Followed {
@@ -174,12 +114,12 @@ pub async fn follow(
 async fn settle(tables: &PaymentsTable, followed: &mut Followed) {
     followed.failure = None;
     let looks = std::mem::take(&mut followed.open).into_iter().map(|letter| async move {
-        let known = look_up(tables, &letter).await;
-        (letter, known)
+        let outcome = standing_of(tables, &letter).await;
+        (letter, outcome)
     });
     let mut looks = futures::stream::iter(looks).buffer_unordered(LOOKS_MAX);
-    while let Some((letter, known)) = looks.next().await {
-        match known.map(|known| outcome(&letter, &known)) {
+    while let Some((letter, standing)) = looks.next().await {
+        match standing.map(|standing| standing.outcome) {
             Ok(Outcome::Stored) => followed.stored += 1,
             Ok(Outcome::Duplicate) => followed.duplicates += 1,
             Ok(Outcome::Refused(reason)) => *followed.refused.entry(reason).or_default() += 1,
@@ -235,40 +175,13 @@ pub(crate) async fn rest(pause: Duration, interrupt: &Interrupt) {
 mod tests {
     use super::*;
     use crate::letter::tests::letter;
-    use payments_table::record::Because;
-    use payments_table::{Kind, Submission};
-
-    const BODY: &str = r#"{"paymentId":"p","userId":"u","amount":"10.50"}"#;
-
-    fn item(request: &str, body: &str) -> Option<PaymentItem> {
-        Some(PaymentItem {
-            request_id: request.to_owned(),
-            body_md5: String::new(),
-            accepted_at: String::new(),
-            stored_at: String::new(),
-            body: schema::json::parse_object(body).unwrap(),
-        })
-    }
-
-    fn record(kind: Kind) -> Option<Record> {
-        let submission = Submission {
-            request_id: "r".to_owned(),
-            message_id: "m".to_owned(),
-            accepted_at_ms: 0,
-            body_md5: String::new(),
-            schema_version: 1,
-        };
-        let because =
-            Because { kind, reason: "conflict", message: String::new(), fields: Vec::new() };
-        Some(Record::new("u", Some("p"), &submission, BODY, because, 0))
-    }
 
     #[test]
     fn letters_are_followed_until_one_fares_otherwise_than_the_others() {
         let back = |reasons: &[&str]| {
             reasons.iter().map(|reason| ("m".to_owned(), (*reason).to_owned())).collect()
         };
-        let open = || vec![letter("m", BODY, &[], false)];
+        let open = || vec![letter("m", "{}", &[], false)];
         for (stored, reasons, is_over, back_for) in [
             (0, &[][..], false, None),
             (0, &["throttled"], false, Some("throttled")),
@@ -282,26 +195,6 @@ mod tests {
             assert_eq!(followed.is_over(Until::Different), is_over, "{stored} {reasons:?}");
             assert_eq!(followed.back_for(), back_for);
             assert!(!followed.is_over(Until::All));
-        }
-    }
-
-    #[test]
-    fn an_outcome_is_known_by_the_request() {
-        let letter = letter("m", BODY, &[("sub", "u"), ("requestId", "r")], false);
-        let other = BODY.replace("10.50", "11");
-        let spelled = BODY.replace("10.50", "10.5");
-        let refused = || Outcome::Refused("conflict".to_owned());
-        for (item, record, expected) in [
-            (None, None, Outcome::Open),
-            (None, record(Kind::Held), Outcome::Open),
-            (item("r", BODY), record(Kind::Held), Outcome::Stored),
-            (item("s", &spelled), None, Outcome::Duplicate),
-            (item("s", &other), None, Outcome::Open),
-            (item("s", &other), record(Kind::Held), Outcome::Open),
-            (item("s", &other), record(Kind::Refused), refused()),
-            (None, record(Kind::Refused), refused()),
-        ] {
-            assert_eq!(outcome(&letter, &Known { item, record }), expected);
         }
     }
 }

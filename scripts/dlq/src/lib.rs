@@ -8,8 +8,10 @@
 //! - [`redrive`], [`native`]: sending letters back; by the queue's own move task.
 //! - [`send`]: into the main queue first, out of the dead-letter queue after.
 //! - [`follow`]: what became of those that were sent back.
-//! - [`archive`]: letters in a file, byte for byte; `export` and `discard`.
-//! - [`restore`]: the way back out of such a file.
+//! - [`standing`]: what the tables know of a submission, and what they are told of it.
+//! - [`archive`]: letters in a file, byte for byte; `export`.
+//! - [`discard`], [`restore`]: into such a file and away; back out of it.
+//! - [`reconcile`]: what clients are told, beside what lies in the queue.
 //! - [`audit`]: the record of what operators did.
 //! - [`queue`]: calls of the queue and the errors that they end in.
 //!
@@ -20,6 +22,7 @@
 pub mod archive;
 pub mod audit;
 pub mod cli;
+pub mod discard;
 pub mod filter;
 pub mod follow;
 pub mod hold;
@@ -28,9 +31,11 @@ pub mod look;
 pub mod native;
 pub mod place;
 pub mod queue;
+pub mod reconcile;
 pub mod redrive;
 pub mod restore;
 pub mod send;
+mod standing;
 mod terminal;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

@@ -4,18 +4,17 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 
-use payments_table::Kind;
 use schema::json::Json;
 use schema::timestamp::rfc3339;
 use serde_json::{Map, Value, json};
 
 use crate::audit::Audit;
 use crate::filter::Filter;
-use crate::follow::{Known, Outcome, look_up, outcome};
 use crate::hold::{Enough, Scan};
 use crate::letter::Letter;
 use crate::place::Logs;
 use crate::queue::{Depth, Error, depth};
+use crate::standing::{Outcome, Standing, standing_of};
 use crate::terminal::{WIDTH_MAX, bar, clipped, masked, print, printable, span, table};
 use crate::{Desk, Ending, now_ms};
 
@@ -338,11 +337,11 @@ pub async fn show(desk: &Desk, id: &str, as_json: bool, reveal: bool) -> Result<
         record_reveal(desk, "show", filter, std::slice::from_ref(letter)).await?;
     }
     let known = match &desk.place.tables {
-        Some(tables) => Some(look_up(tables, letter).await),
+        Some(tables) => Some(standing_of(tables, letter).await),
         None => None,
     };
     let standing = match known {
-        Some(Ok(known)) => standing(letter, &known),
+        Some(Ok(standing)) => in_words(&standing),
         Some(Err(failure)) => format!("unknown: {failure}"),
         None => "unknown: give --payments-table and --refusals-table".to_owned(),
     };
@@ -401,24 +400,23 @@ fn shown_text(letter: &Letter, scan: &Scan, reveal: bool, standing: &str, query:
 }
 
 /// What the tables say of a letter's payment.
-fn standing(letter: &Letter, known: &Known) -> String {
-    let held = match &known.record {
-        Some(record) if record.kind == Kind::Held => {
-            format!("; the client is told: held ({})", record.reason)
-        }
-        Some(_) | None => String::new(),
-    };
-    match outcome(letter, known) {
+fn in_words(standing: &Standing) -> String {
+    match &standing.outcome {
         Outcome::Stored => "stored already, by this request: a re-drive changes nothing".to_owned(),
         Outcome::Duplicate => {
             "stored already, by another request of the same payment: a re-drive changes nothing"
                 .to_owned()
         }
         Outcome::Refused(reason) => format!("refused already: {reason}"),
-        Outcome::Open if known.item.is_some() => {
+        Outcome::Open if standing.item.is_some() => {
             "another payment is stored under this paymentId: a re-drive will be refused".to_owned()
         }
-        Outcome::Open => format!("not stored{held}"),
+        Outcome::Open => match &standing.record {
+            Some(record) => {
+                format!("not stored; the client is told: {} ({})", record.kind, record.reason)
+            }
+            None => "not stored; the client is told nothing".to_owned(),
+        },
     }
 }
 
@@ -523,7 +521,7 @@ fn left(since_ms: i64, retention: Duration, now_ms: i64) -> Duration {
 }
 
 /// A point in time for people: UTC, month to minute. Nothing is kept for a year.
-fn minute_of(at_ms: i64) -> String {
+pub(crate) fn minute_of(at_ms: i64) -> String {
     let text = rfc3339(at_ms);
     text.get(5..16).map_or(text.clone(), |text| text.replace('T', " "))
 }

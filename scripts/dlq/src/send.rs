@@ -12,6 +12,7 @@ use aws_sdk_sqs::types::{
     SendMessageBatchRequestEntry as Entry,
 };
 use futures::StreamExt;
+use futures::future::join_all;
 use indicatif::ProgressBar;
 use serde::Serialize;
 use serde_json::json;
@@ -22,6 +23,7 @@ use crate::follow;
 use crate::hold::{Holder, LOST};
 use crate::letter::Letter;
 use crate::queue::{BATCH_MAX, LANES, code_of};
+use crate::standing::Submitted;
 use crate::terminal::{note, progress};
 
 /// Bytes of one batch call, attributes included (SQS's quota when the queues' limit was chosen).
@@ -178,11 +180,38 @@ impl Run<'_> {
         for letter in lost {
             outcome.fail(&letter, LOST.to_owned());
         }
+        let held = self.tell(held, &mut outcome).await;
         if !held.is_empty() {
             self.send_then_delete(held, &mut outcome).await;
         }
         self.bar.inc(count as u64);
         outcome
+    }
+
+    /// Puts on record that letters are held which were discarded, or which the queue moved itself, so that
+    /// the record is no older than their last way through the main queue; returns those to be sent.
+    async fn tell(&self, letters: Vec<Letter>, outcome: &mut Sent) -> Vec<Letter> {
+        let Some(tables) = &self.sender.desk.place.tables else { return letters };
+        let is_restored = self.sender.holder.is_none();
+        let tell = async |letter: &Letter| match Submitted::by_letter(letter) {
+            Some(submitted) if is_restored || letter.moved_by_queue => {
+                submitted.hold(tables, letter.reason()).await
+            }
+            Some(_) | None => Ok(()),
+        };
+        let told = join_all(letters.iter().map(tell)).await;
+        let mut sent = Vec::new();
+        for (letter, told) in letters.into_iter().zip(told) {
+            match told {
+                // The client of a discarded letter must not read that while it is processed. Every other
+                // one is better sent than told.
+                Err(failure) if is_restored => {
+                    outcome.fail(&letter, format!("not sent, the client is not told: {failure}"));
+                }
+                Ok(()) | Err(_) => sent.push(letter),
+            }
+        }
+        sent
     }
 
     async fn send_then_delete(&self, letters: Vec<Letter>, outcome: &mut Sent) {

@@ -33,6 +33,9 @@ pub(crate) fn all() -> Vec<Trial> {
         an_export_is_complete_and_goes_on_where_it_ended,
         nothing_is_discarded_that_is_not_in_an_archive,
         an_archive_has_a_way_back_that_can_be_gone_twice,
+        what_is_discarded_is_told_to_its_client_before_it_is_deleted,
+        what_expired_is_told_to_its_client_but_nothing_that_may_still_be_on_its_way,
+        what_is_in_the_queue_is_on_record_as_held,
         the_queues_own_task_moves_everything_but_filters_nothing,
         a_workbench_without_a_pipeline_says_what_to_do,
     ]
@@ -655,6 +658,157 @@ async fn an_archive_has_a_way_back_that_can_be_gone_twice() {
     std::fs::write(&path, altered).unwrap();
     let told = stack.dlq(&[&restore[..], &["--yes"]].concat()).await.ended(2).err;
     assert!(told.contains("line 1"), "{told}");
+}
+
+impl Stack {
+    /// What the client is told of one of its submissions: the status, and why.
+    async fn told(&self, payment: &Value, request_id: &str) -> (String, String) {
+        let id = payment["paymentId"].as_str().unwrap();
+        let ask = self.http().get(format!("{}/payments/{id}?requestId={request_id}", self.at("api")));
+        let ask = ask.header("authorization", format!("Bearer {}", self.at("token")));
+        let answer = ask.send().await.unwrap().bytes().await.unwrap();
+        let answer: Value = serde_json::from_slice(&answer).unwrap();
+        let text = |name: &str| answer[name].as_str().unwrap_or_default().to_owned();
+        let status = if answer["status"].is_null() { text("code") } else { text("status") };
+        (status, text("reason"))
+    }
+
+    /// A payment that died, through the gateway and the function, and its request.
+    async fn died(&self) -> (Value, String) {
+        let payment = self.payment();
+        let accepted = self.submit(&payment).await;
+        let held = self.record_of(&accepted.request_id).await;
+        assert_eq!(text(&held, "kind"), "held");
+        (payment, accepted.request_id)
+    }
+}
+
+fn pair(status: &str, reason: &str) -> (String, String) {
+    (status.to_owned(), reason.to_owned())
+}
+
+async fn what_is_discarded_is_told_to_its_client_before_it_is_deleted() {
+    let stack = Stack::start_with(&["--max-receive-count", "1"]).await;
+    let broken = stack.break_table().await;
+    let (discarded, request) = stack.died().await;
+    let (stored, first) = stack.died().await;
+    stack.mend(broken).await;
+    assert_eq!(stack.told(&discarded, &request).await, pair("held", ""));
+    // The client repeats one of them meanwhile, in other bytes.
+    let mut spelled = stored.clone();
+    spelled["amount"] = json!("10.5");
+    let second = stack.submit(&spelled).await.request_id;
+    stack.stored(&stored).await;
+    let path = stack.file("discarded.ndjson");
+    let archive = path.to_str().unwrap();
+    let forged = Dead::of(&stack, "unverified").without("sub");
+    stack.bury(&[forged]).await;
+
+    let refusals = stack.at("refusalsTable").to_owned();
+    let table = stack.dynamodb.describe_table().table_name(&refusals).send().await.unwrap();
+    let discard = ["discard", "--archive", archive, "--why", "not to be paid", "--yes"];
+    stack.dlq(&discard).await.ended(0);
+    assert_eq!(stack.dead_visible().await, 0);
+    assert_eq!(stack.told(&discarded, &request).await, pair("discarded", "by_operator"));
+    assert_eq!(stack.told(&stored, &first).await.0, "duplicate", "its payment is processed");
+    assert_eq!(stack.told(&stored, &second).await.0, "stored");
+    assert_eq!(stack.records().await.len(), 2, "nobody to tell of the forged one");
+
+    // And back: it becomes whatever the payment becomes.
+    let told = stack.dlq(&["restore", "--archive", archive, "--yes"]).await.ended(0).out;
+    assert!(told.contains("2 = stored 1 + duplicates 1"), "{told}");
+    assert_eq!(stack.told(&discarded, &request).await.0, "stored");
+    assert_eq!(stack.told(&stored, &first).await.0, "duplicate");
+
+    // A letter whose client cannot be told stays.
+    let id = stack.bury(&[Dead::of(&stack, "throttled")]).await.remove(0);
+    stack.dynamodb.delete_table().table_name(&refusals).send().await.unwrap();
+    assert!(table.table.is_some());
+    let told = stack.dlq(&discard).await.ended(1);
+    assert!(told.err.contains(&id) && told.err.contains("not told"), "{}", told.err);
+    assert_eq!(stack.dead_visible().await, 1);
+}
+
+async fn what_expired_is_told_to_its_client_but_nothing_that_may_still_be_on_its_way() {
+    let stack = Stack::start_with(&["--max-receive-count", "1"]).await;
+    let broken = stack.break_table().await;
+    let (lost, request) = stack.died().await;
+    let (stored, first) = stack.died().await;
+    stack.mend(broken).await;
+    let second = stack.submit(&stored).await.request_id;
+    stack.stored(&stored).await;
+
+    let stack = stack.later_by_days(12).await;
+    let summary = stack.dlq(&["summary"]).await.ended(0).out;
+    assert!(summary.contains("WARNING: 2 expire within 3d, the first in 1d 23h"), "{summary}");
+
+    // Gone from the queue, and not yet gone for certain: somebody might have sent them back last.
+    let stack = stack.later_by_days(9).await;
+    let summary = stack.dlq(&["summary"]).await.ended(0).out;
+    assert!(summary.starts_with("No dead letters."), "{summary}");
+    assert_eq!(stack.told(&lost, &request).await, pair("held", ""));
+    let told = stack.dlq(&["reconcile", "--yes"]).await.ended(0).out;
+    assert!(told.contains("1 held records have no letter that is to be seen"), "{told}");
+    assert_eq!(stack.told(&lost, &request).await, pair("held", ""));
+    assert_eq!(stack.told(&stored, &first).await.0, "duplicate", "that is certain at once");
+
+    let stack = stack.later_by_days(2).await;
+    let dry = stack.dlq(&["reconcile"]).await.ended(0).out;
+    let payment_id = lost["paymentId"].as_str().unwrap();
+    assert!(dry.contains("older than 22d") && dry.contains(payment_id), "{dry}");
+    assert!(dry.lines().all(|line| line.chars().count() <= 66), "{dry}");
+    assert_eq!(stack.told(&lost, &request).await, pair("held", ""), "that was a dry run");
+    let told = stack.dlq(&["reconcile", "--yes"]).await.ended(0).out;
+    assert!(told.contains("0 as held, 1 as discarded, 0 as duplicates"), "{told}");
+    assert_eq!(stack.told(&lost, &request).await, pair("discarded", "expired"));
+    assert_eq!(stack.told(&stored, &first).await.0, "duplicate");
+    assert_eq!(stack.told(&stored, &second).await.0, "stored");
+    let audit = stack.audit_lines();
+    let intent = audit.iter().rfind(|line| line["phase"] == "intent").unwrap();
+    assert_eq!((&intent["action"], &intent["expired"]), (&json!("reconcile"), &json!([request])));
+    assert!(!intent.to_string().contains(stack.at("userId")), "{intent}");
+    let again = stack.dlq(&["reconcile"]).await.ended(0).out;
+    assert_eq!(again, "0 dead letters.\n\nNothing is to be written.\n");
+}
+
+async fn what_is_in_the_queue_is_on_record_as_held() {
+    let stack = Stack::start_with(&["--max-receive-count", "1"]).await;
+    let broken = stack.break_table().await;
+    let (old, request) = stack.died().await;
+    stack.mend(broken).await;
+    // Two that the queue moved itself are on no record; one of them is stored all the same.
+    let letters = [Dead::of(&stack, "unknown"), Dead::of(&stack, "unknown")];
+    stack.bury(&letters).await;
+    let stored = letters[1].payment();
+    stack.send(&letters[1].body, &[("sub", stack.at("userId")), ("requestId", &letters[1].attributes[1].1)]).await;
+    stack.stored(&stored).await;
+    let told = stack.dlq(&["reconcile"]).await.ended(0).out;
+    assert!(told.contains("1 letters are not on record as held"), "{told}");
+    let of = |letter: &Dead| letter.attributes[1].1.clone();
+    assert_eq!(stack.told(&letters[0].payment(), &of(&letters[0])).await.0, "not_found");
+    let told = stack.dlq(&["reconcile", "--yes"]).await.ended(0).out;
+    assert!(told.contains("1 as held, 0 as discarded"), "{told}");
+    assert_eq!(stack.told(&letters[0].payment(), &of(&letters[0])).await.0, "held");
+    assert_eq!(stack.told(&stored, &of(&letters[1])).await.0, "stored");
+    assert_eq!(stack.dead_visible().await, 3, "they stay");
+
+    // A colleague holds a letter: it is not gone, however old its record is.
+    let stack = stack.later_by_days(13).await;
+    let receive = stack.sqs.receive_message().queue_url(stack.at("deadLetterQueueUrl"));
+    let held = receive.max_number_of_messages(10).visibility_timeout(43_000).send().await.unwrap();
+    assert_eq!(held.messages.unwrap().len(), 3);
+    let records = stack.records().await;
+    let record = records.iter().find(|record| text(record, "requestId") == request).unwrap();
+    let mut ancient = record.clone();
+    for name in ["recordedAt", "heldAt"] {
+        let time = aws_sdk_dynamodb::types::AttributeValue::S("2026-01-01T00:00:00.000Z".to_owned());
+        ancient.insert(name.to_owned(), time);
+    }
+    let put = stack.dynamodb.put_item().table_name(stack.at("refusalsTable"));
+    put.set_item(Some(ancient)).send().await.unwrap();
+    let told = stack.dlq(&["reconcile", "--yes", "--hold", "2"]).await.ended(1);
+    assert!(told.err.contains("out of sight: run again"), "{}{}", told.out, told.err);
+    assert_eq!(stack.told(&old, &request).await, pair("held", ""));
 }
 
 async fn the_queues_own_task_moves_everything_but_filters_nothing() {
