@@ -86,7 +86,8 @@ async fn compare(
     let mut compared = Compared::default();
 
     let bar = progress("asking the tables", letters.len() as u64);
-    let standings = letters.into_iter().map(async |letter| (standing_of(tables, &letter).await, letter));
+    let standings =
+        letters.into_iter().map(async |letter| (standing_of(tables, &letter).await, letter));
     let mut standings = futures::stream::iter(standings).buffer_unordered(LOOKS_MAX);
     while let Some((standing, letter)) = standings.next().await {
         let standing = standing.map_err(unanswered)?;
@@ -126,7 +127,9 @@ impl Compared {
         let whole = records.into_iter().map(async |record| {
             let payment_id = record.payment_id.as_deref();
             let whole = tables.record_of(&record.user_id, payment_id, &record.request_id).await?;
-            let Some(whole) = whole.filter(|whole| whole.kind == Kind::Held) else { return Ok(None) };
+            let Some(whole) = whole.filter(|whole| whole.kind == Kind::Held) else {
+                return Ok(None);
+            };
             let Some(submitted) = Submitted::by_record(&whole) else { return Ok(None) };
             let outcome = submitted.standing(tables).await?.outcome;
             Ok::<_, Failure>(Some((outcome, whole)))
@@ -162,9 +165,8 @@ impl Compared {
             rows(&["PAYMENT", "HELD SINCE", "REASON"], records.iter().map(row).collect())
         };
         if !self.unrecorded.is_empty() {
-            let row = |letter: &Letter| {
-                vec![letter.message_id.clone(), clipped(letter.reason(), 17)]
-            };
+            let row =
+                |letter: &Letter| vec![letter.message_id.clone(), clipped(letter.reason(), 17)];
             let shown = rows(&["MESSAGE", "REASON"], self.unrecorded.iter().map(row).collect());
             text += &format!(
                 "\n{} letters are not on record as held. They will be, so that\ntheir clients know.\n{shown}",
@@ -285,10 +287,7 @@ async fn write(
 }
 
 /// Tells the clients of these records that there is nothing to wait for; asks the tables once more.
-async fn ended(
-    tables: &PaymentsTable,
-    records: &[Record],
-) -> Vec<(String, Result<(), Failure>)> {
+async fn ended(tables: &PaymentsTable, records: &[Record]) -> Vec<(String, Result<(), Failure>)> {
     let end = records.iter().map(async |record| {
         let submitted = Submitted::by_record(record)?;
         Some((record.message_id.clone(), submitted.end(tables, End::Expired).await))

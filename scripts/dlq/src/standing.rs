@@ -193,7 +193,9 @@ impl End {
     fn words(self) -> &'static str {
         match self {
             End::ByOperator => "an operator discarded it: it was not processed and will not be",
-            End::Expired => "it could not be processed in time: it was not processed and will not be",
+            End::Expired => {
+                "it could not be processed in time: it was not processed and will not be"
+            }
         }
     }
 }

@@ -664,7 +664,8 @@ impl Stack {
     /// What the client is told of one of its submissions: the status, and why.
     async fn told(&self, payment: &Value, request_id: &str) -> (String, String) {
         let id = payment["paymentId"].as_str().unwrap();
-        let ask = self.http().get(format!("{}/payments/{id}?requestId={request_id}", self.at("api")));
+        let ask =
+            self.http().get(format!("{}/payments/{id}?requestId={request_id}", self.at("api")));
         let ask = ask.header("authorization", format!("Bearer {}", self.at("token")));
         let answer = ask.send().await.unwrap().bytes().await.unwrap();
         let answer: Value = serde_json::from_slice(&answer).unwrap();
@@ -780,7 +781,12 @@ async fn what_is_in_the_queue_is_on_record_as_held() {
     let letters = [Dead::of(&stack, "unknown"), Dead::of(&stack, "unknown")];
     stack.bury(&letters).await;
     let stored = letters[1].payment();
-    stack.send(&letters[1].body, &[("sub", stack.at("userId")), ("requestId", &letters[1].attributes[1].1)]).await;
+    stack
+        .send(
+            &letters[1].body,
+            &[("sub", stack.at("userId")), ("requestId", &letters[1].attributes[1].1)],
+        )
+        .await;
     stack.stored(&stored).await;
     let told = stack.dlq(&["reconcile"]).await.ended(0).out;
     assert!(told.contains("1 letters are not on record as held"), "{told}");
@@ -801,7 +807,8 @@ async fn what_is_in_the_queue_is_on_record_as_held() {
     let record = records.iter().find(|record| text(record, "requestId") == request).unwrap();
     let mut ancient = record.clone();
     for name in ["recordedAt", "heldAt"] {
-        let time = aws_sdk_dynamodb::types::AttributeValue::S("2026-01-01T00:00:00.000Z".to_owned());
+        let time =
+            aws_sdk_dynamodb::types::AttributeValue::S("2026-01-01T00:00:00.000Z".to_owned());
         ancient.insert(name.to_owned(), time);
     }
     let put = stack.dynamodb.put_item().table_name(stack.at("refusalsTable"));
