@@ -42,8 +42,10 @@ pub struct Error {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PaymentStatus {
-    /// `stored`: the payment is stored, once and for good. `refused`: it never will be, for the reason
-    /// given. `held`: it could not be processed and waits for an operator; do not submit it again.
+    /// `stored`: the payment is stored, once and for good. `duplicate`: another request had stored the
+    /// same payment. `refused`: it never will be stored, for the reason given. `held`: it could not be
+    /// processed and waits for an operator; do not submit it again. `discarded`: an operator threw it
+    /// away or it expired; it is not stored and will not be.
     pub status: Status,
     /// The payment. Absent where the refused body has no readable paymentId.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -55,32 +57,32 @@ pub struct PaymentStatus {
     pub body_md5: String,
     /// When the submission was accepted (RFC 3339, UTC).
     pub accepted_at: String,
-    /// When it was stored, refused or held (RFC 3339, UTC).
+    /// When this became of it (RFC 3339, UTC).
     pub decided_at: String,
     /// The payment as it was submitted; only with the status `stored`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub payment: Option<StoredPayment>,
-    /// Why the submission was refused, a stable word for programs: `malformed`, `invalid`,
-    /// `owner_mismatch` or `conflict`; only with the status `refused`.
+    /// Why, a stable word for programs. With the status `refused`: `malformed`, `invalid`,
+    /// `owner_mismatch` or `conflict`; with the status `discarded`: `by_operator` or `expired`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Why the submission is not stored, for people.
+    /// What became of the submission that is not the stored one, for people.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
     /// The properties at fault; only with the status `refused`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fields: Option<Vec<String>>,
-    /// The other submissions under this paymentId that are on record and not stored, newest first; only
-    /// in the answer about one payment. A repetition of the stored payment leaves no record.
+    /// The other submissions under this paymentId, newest first; only in the answer about one payment
+    /// without a `requestId`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub other_attempts: Option<Vec<Attempt>>,
 }
 
-/// A submission that is not stored.
+/// A submission that is not the stored one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Attempt {
-    /// `refused` or `held`.
+    /// `duplicate`, `refused`, `held` or `discarded`.
     pub status: Status,
     /// The request that submitted it.
     pub request_id: String,
@@ -88,12 +90,12 @@ pub struct Attempt {
     pub body_md5: String,
     /// When it was accepted (RFC 3339, UTC).
     pub accepted_at: String,
-    /// When it was refused or held (RFC 3339, UTC).
+    /// When this became of it (RFC 3339, UTC).
     pub decided_at: String,
-    /// Why it was refused, a stable word for programs.
+    /// Why it was refused or discarded, a stable word for programs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Why it is not stored, for people.
+    /// What became of it, for people.
     pub message: String,
     /// The properties at fault.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -118,16 +120,25 @@ pub struct PaymentList {
 pub enum Status {
     /// Stored, once and for good.
     Stored,
+    /// The same payment as the stored one, from another request.
+    Duplicate,
     /// Refused for good.
     Refused,
     /// In the dead-letter queue, waiting for an operator.
     Held,
+    /// Thrown away by an operator, or expired in the dead-letter queue.
+    Discarded,
 }
 
 impl Status {
     /// Every status by its name.
-    pub const NAMES: [(&str, Status); 3] =
-        [("stored", Status::Stored), ("refused", Status::Refused), ("held", Status::Held)];
+    pub const NAMES: [(&str, Status); 5] = [
+        ("stored", Status::Stored),
+        ("duplicate", Status::Duplicate),
+        ("refused", Status::Refused),
+        ("held", Status::Held),
+        ("discarded", Status::Discarded),
+    ];
 }
 
 impl JsonSchema for Status {

@@ -13,6 +13,8 @@ pub mod attribute {
     pub const ACCEPTED_AT: &str = "acceptedAt";
     /// Version of the contract that the gateway validated the body against.
     pub const SCHEMA_VERSION: &str = "schemaVersion";
+    /// What the body is; without it, a payment.
+    pub const KIND: &str = "kind";
     /// Why the message is in the dead-letter queue, as JSON.
     pub const DEAD_LETTER: &str = "deadLetter";
 }
@@ -32,6 +34,8 @@ pub struct Envelope {
     pub accepted_at_ms: Option<i64>,
     /// Version of the contract.
     pub schema_version: Option<u32>,
+    /// What the body is.
+    pub kind: Kind,
     /// The last death of a message that was re-driven from the dead-letter queue.
     pub dead_letter: Option<DeadLetter>,
 }
@@ -48,6 +52,7 @@ impl Envelope {
                     envelope.accepted_at_ms = value.parse().ok().filter(|ms| *ms >= 0);
                 }
                 attribute::SCHEMA_VERSION => envelope.schema_version = value.parse().ok(),
+                attribute::KIND => envelope.kind = Kind::read(value),
                 attribute::DEAD_LETTER => envelope.dead_letter = serde_json::from_str(value).ok(),
                 _ => {}
             }
@@ -64,11 +69,37 @@ impl Envelope {
             (attribute::REQUEST_ID, self.request_id.clone()),
             (attribute::ACCEPTED_AT, self.accepted_at_ms.map(|ms| ms.to_string())),
             (attribute::SCHEMA_VERSION, self.schema_version.map(|version| version.to_string())),
+            (attribute::KIND, self.kind.written()),
             (attribute::DEAD_LETTER, dead_letter),
         ]
         .into_iter()
         .filter_map(|(name, value)| Some((name, value?)))
         .collect()
+    }
+}
+
+/// What the body of a message is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Kind {
+    /// A payment.
+    #[default]
+    Payment,
+    /// Something that a newer gateway sends and this version does not know.
+    Unknown(String),
+}
+
+impl Kind {
+    const PAYMENT: &str = "payment";
+
+    fn read(value: &str) -> Kind {
+        if value == Self::PAYMENT { Kind::Payment } else { Kind::Unknown(value.to_owned()) }
+    }
+
+    fn written(&self) -> Option<String> {
+        match self {
+            Kind::Payment => None,
+            Kind::Unknown(kind) => Some(kind.clone()),
+        }
     }
 }
 
@@ -115,6 +146,9 @@ impl DeadLetter {
 pub enum DeadReason {
     /// No verified subject on the message: it did not come through the gateway.
     Unverified,
+    /// The message says that its body is of a kind that the function does not know: the gateway is newer
+    /// than the function.
+    UnknownKind,
     /// The table or its key refused work for now: too many requests.
     Throttled,
     /// The table answered with an error of its own or could not be reached.
@@ -149,6 +183,7 @@ impl DeadReason {
     pub fn name(self) -> &'static str {
         match self {
             DeadReason::Unverified => "unverified",
+            DeadReason::UnknownKind => "unknown_kind",
             DeadReason::Throttled => "throttled",
             DeadReason::Unavailable => "unavailable",
             DeadReason::TimedOut => "timed_out",
@@ -175,6 +210,7 @@ mod tests {
             request_id: Some("JKJaXmPLvHcESHA=".to_owned()),
             accepted_at_ms: Some(1_790_000_000_123),
             schema_version: Some(SCHEMA_VERSION),
+            kind: Kind::Unknown("refund".to_owned()),
             dead_letter: Some(DeadLetter {
                 reason: DeadReason::TableNotFound,
                 detail: "put payment".to_owned(),
@@ -217,6 +253,7 @@ mod tests {
             ("acceptedAt", "-1"),
             ("schemaVersion", "-1"),
             ("deadLetter", "{"),
+            ("kind", "payment"),
             ("unknown", "x"),
         ] {
             assert_eq!(Envelope::read([(name, value)]), Envelope::default(), "{name}={value}");
@@ -225,8 +262,8 @@ mod tests {
 
     #[test]
     fn a_reason_has_one_name() {
-        use DeadReason::{CollectionFull, Panicked, Unknown, Unverified};
-        for reason in [Unverified, CollectionFull, Panicked, Unknown] {
+        use DeadReason::{CollectionFull, Panicked, Unknown, UnknownKind, Unverified};
+        for reason in [Unverified, UnknownKind, CollectionFull, Panicked, Unknown] {
             assert_eq!(serde_json::to_value(reason).unwrap(), reason.name());
         }
     }

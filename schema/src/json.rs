@@ -3,7 +3,6 @@
 //! `serde_json::Value` keeps the last of two equal keys and rounds numbers to `f64`. Both would store
 //! something else than what the client sent, so bodies are read into [`Json`] instead.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
@@ -67,27 +66,35 @@ pub fn parse_object(body: &str) -> Result<Object, Refusal> {
     parse_members(body, 1)
 }
 
+/// The one text that a body has under this name, for a body that may break every rule: a byte-order
+/// mark, other names that stand twice, values that cannot be read, and text behind the object do not
+/// matter. `None` when the name stands nowhere at the top level, or when the body might mean another
+/// text as well.
+#[must_use]
+pub fn only_text(body: &str, name: &str) -> Option<String> {
+    let body = body.strip_prefix('\u{feff}').unwrap_or(body);
+    let mut values = serde_json::Deserializer::from_str(body).into_iter();
+    let Members(members) = values.next()?.ok()?;
+    let mut named = members.into_iter().filter(|(known, _)| known == name);
+    let (_, value) = named.next()?;
+    let is_only = named.next().is_none() && !body[values.byte_offset()..].contains(name);
+    if is_only { serde_json::from_str(value.get()).ok() } else { None }
+}
+
 fn parse_members(text: &str, depth: usize) -> Result<Object, Refusal> {
     if depth > DEPTH_MAX {
         return Err(Refusal::Malformed { rule: "must not nest deeper than 30 levels" });
     }
-    let Members(members) = serde_json::from_str(text).map_err(|error| {
-        let duplicate = error.is_data() && error.to_string().starts_with(DUPLICATE);
-        Refusal::Malformed {
-            rule: if duplicate {
-                "must not name a property twice"
-            } else {
-                "must be exactly one JSON object"
-            },
+    let not_an_object = |_| Refusal::Malformed { rule: "must be exactly one JSON object" };
+    let Members(members) = serde_json::from_str(text).map_err(not_an_object)?;
+    let mut object = Object::new();
+    for (name, raw) in members {
+        let value = parse_value(raw.get(), depth).map_err(|refusal| refusal.under(&name))?;
+        if object.insert(name, value).is_some() {
+            return Err(Refusal::Malformed { rule: "must not name a property twice" });
         }
-    })?;
-    members
-        .into_iter()
-        .map(|(name, raw)| match parse_value(raw.get(), depth) {
-            Ok(value) => Ok((name, value)),
-            Err(refusal) => Err(refusal.under(&name)),
-        })
-        .collect()
+    }
+    Ok(object)
 }
 
 fn parse_value(text: &str, depth: usize) -> Result<Json, Refusal> {
@@ -193,9 +200,7 @@ impl Number {
     }
 }
 
-const DUPLICATE: &str = "duplicate property";
-
-/// The members of an object with their values unread, in order, refused when a name stands twice.
+/// The members of an object with their values unread, in order.
 struct Members<'a>(Vec<(String, &'a RawValue)>);
 
 impl<'de> serde::Deserialize<'de> for Members<'de> {
@@ -209,13 +214,9 @@ impl<'de> serde::Deserialize<'de> for Members<'de> {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut names = std::collections::BTreeSet::new();
                 let mut members = Vec::new();
-                while let Some(name) = map.next_key::<Cow<'de, str>>()? {
-                    if !names.insert(name.clone()) {
-                        return Err(serde::de::Error::custom(DUPLICATE));
-                    }
-                    members.push((name.into_owned(), map.next_value()?));
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
                 }
                 Ok(Members(members))
             }
@@ -245,6 +246,39 @@ mod tests {
         check(r#"{"a":1,"a":1}"#, "must not name a property twice");
         check(r#"{"a":1,"\u0061":2}"#, "must not name a property twice");
         check(r#"{"a":[{"b":{"c":1,"c":2}}]}"#, "must not name a property twice");
+    }
+
+    #[test]
+    fn a_text_is_found_in_a_body_that_cannot_be_stored() {
+        let check = |body: &str, found: Option<&str>| {
+            assert_eq!(only_text(body, "id").as_deref(), found, "{body}");
+        };
+        for body in [
+            r#"{"id":"x","a":1,"a":2}"#,
+            r#"{"a":{"id":"y"},"id":"x"}"#,
+            "\u{feff}{\"id\":\"x\"}",
+            r#"{"a":"\ud800","id":"x"}"#,
+            r#"{"id":"x"}{}"#,
+            r#"{"id":"x"} trailing"#,
+            r#"{"a":1e999,"i\u0064":"\u0078"}"#,
+            &format!(r#"{{"id":"x","a":{}{}}}"#, "[".repeat(200), "]".repeat(200)),
+        ] {
+            check(body, Some("x"));
+        }
+        for body in [
+            "",
+            "[]",
+            r#"["id","x"]"#,
+            r#"{"id":"x""#,
+            r#"{"id":"x","id":"x"}"#,
+            r#"{"id":"x","i\u0064":"y"}"#,
+            r#"{"id":1}"#,
+            r#"{"id":"\ud800"}"#,
+            r#"{"a":{"id":"x"}}"#,
+            r#"{"id":"x"}{"id":"y"}"#,
+        ] {
+            check(body, None);
+        }
     }
 
     #[test]

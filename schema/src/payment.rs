@@ -161,11 +161,10 @@ impl Payment {
     }
 }
 
-/// The paymentId of a body that is not a payment, when it can be read: refusals are filed under it.
+/// The paymentId that a body names, whatever else is wrong with the body: records are filed under it.
 #[must_use]
 pub fn readable_payment_id(body: &str) -> Option<PaymentId> {
-    let body = json::parse_object(body).ok()?;
-    Properties(&body).required("paymentId").ok()
+    json::only_text(body, "paymentId")?.parse().ok()
 }
 
 /// What no table could store or what would collide with our own attributes.

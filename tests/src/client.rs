@@ -37,6 +37,8 @@ pub(crate) enum Outcome {
     Refused(String, Vec<String>),
     /// An operator looks after it. Do not submit it again; ask again tomorrow.
     Held,
+    /// An operator threw it away, or it expired. Submit it again if it is still to be paid.
+    Discarded,
 }
 
 /// Why there is no outcome.
@@ -62,12 +64,14 @@ impl Client {
     pub(crate) async fn pay(&self, payment: &Value) -> Result<Outcome, Failure> {
         // Written once: a repetition sends these very bytes, so its bodyMd5 is the same.
         let body = payment.to_string();
-        let path = format!("/payments/{}?wait=25", payment["paymentId"].as_str().unwrap());
+        let path = format!("/payments/{}", payment["paymentId"].as_str().unwrap());
         for attempt in 0..ATTEMPTS_MAX {
-            let accepted = self.send(Method::PUT, "/submit", &body).await?;
-            match self.send(Method::GET, &path, "").await {
+            let accepted = self.send(Method::PUT, "/submit", &body, &[]).await?;
+            let request_id = accepted["requestId"].as_str().unwrap_or_default();
+            let query = [("requestId", request_id), ("wait", "25")];
+            match self.send(Method::GET, &path, "", &query).await {
                 Ok(answer) => {
-                    if let Some(outcome) = outcome_of(&accepted, &answer) {
+                    if let Some(outcome) = outcome_of(&answer) {
                         return Ok(outcome);
                     }
                 }
@@ -82,9 +86,16 @@ impl Client {
     }
 
     /// Sends a request until it is answered with something that repeating it would not change.
-    async fn send(&self, method: Method, path: &str, body: &str) -> Result<Value, Failure> {
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: &str,
+        query: &[(&str, &str)],
+    ) -> Result<Value, Failure> {
         for attempt in 0..ATTEMPTS_MAX {
             let request = self.http.request(method.clone(), format!("{}{path}", self.api));
+            let request = request.query(query);
             let request = request.header("authorization", format!("Bearer {}", self.token));
             let request = request.header("content-type", "application/json");
             let mut at_least = Duration::ZERO;
@@ -122,19 +133,16 @@ impl Client {
     }
 }
 
-/// What an answer says of the submission that was accepted so; `None` when it is about others only.
-fn outcome_of(accepted: &Value, answer: &Value) -> Option<Outcome> {
-    let is_ours = |one: &&Value| {
-        one["requestId"] == accepted["requestId"] || one["bodyMd5"] == accepted["bodyMd5"]
-    };
-    let others = answer["otherAttempts"].as_array().into_iter().flatten();
-    let ours = std::iter::once(answer).chain(others).find(is_ours)?;
+/// What became of the submission that was asked for; `None` for a status of a newer API.
+fn outcome_of(answer: &Value) -> Option<Outcome> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let fields = ours["fields"].as_array().into_iter().flatten();
-    match ours["status"].as_str()? {
-        "stored" => Some(Outcome::Stored),
-        "refused" => Some(Outcome::Refused(text(&ours["reason"]), fields.map(text).collect())),
+    let fields = answer["fields"].as_array().into_iter().flatten();
+    match answer["status"].as_str()? {
+        // A duplicate is stored: by another request, of a repetition say.
+        "stored" | "duplicate" => Some(Outcome::Stored),
+        "refused" => Some(Outcome::Refused(text(&answer["reason"]), fields.map(text).collect())),
         "held" => Some(Outcome::Held),
+        "discarded" => Some(Outcome::Discarded),
         _ => None,
     }
 }

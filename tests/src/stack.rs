@@ -333,6 +333,17 @@ impl Stack {
         .await;
     }
 
+    /// Sends all dead letters back to the main queue, as an operator does.
+    pub(crate) async fn move_dead_letters_back(&self) {
+        let arn = |name: &str| {
+            let queue = self.at(name).rsplit('/').next().unwrap().to_owned();
+            format!("arn:aws:sqs:us-east-1:000000000000:{queue}")
+        };
+        let move_task = self.sqs.start_message_move_task();
+        let move_task = move_task.source_arn(arn("deadLetterQueueUrl"));
+        move_task.destination_arn(arn("queueUrl")).send().await.unwrap();
+    }
+
     /// Takes the table of payments away, and returns what brings it back.
     pub(crate) async fn break_table(&self) -> BrokenTable {
         let name = self.at("paymentsTable").to_owned();

@@ -1,5 +1,6 @@
 //! The stories, by who tells them.
 
+mod answers;
 mod command;
 mod example;
 mod failure;
@@ -85,6 +86,7 @@ fn request_id(letter: &Message) -> Option<&str> {
 pub(crate) fn all() -> Vec<Trial> {
     let rooms = [
         submission::all(),
+        answers::all(),
         query::all(),
         example::all(),
         failure::all(),

@@ -64,6 +64,7 @@ impl Failure {
             | DeadReason::UnknownError
             | DeadReason::DeadlineExceeded
             | DeadReason::Panicked
+            | DeadReason::UnknownKind
             | DeadReason::Unknown => true,
             DeadReason::CollectionFull | DeadReason::Unverified => false,
         }

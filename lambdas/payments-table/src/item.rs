@@ -29,15 +29,6 @@ pub struct Submission {
     pub schema_version: u32,
 }
 
-/// A payment that is stored already.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredPayment {
-    /// The request that stored it.
-    pub request_id: String,
-    /// The body's properties.
-    pub body: Object,
-}
-
 /// A stored payment with what we know of its submission.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PaymentItem {
@@ -94,28 +85,18 @@ pub fn of_payment(payment: &Payment, submission: &Submission, now_ms: i64) -> It
 ///
 /// # Errors
 /// When we cannot have written the item.
-pub fn read_payment(item: Item) -> Result<StoredPayment, Failure> {
-    let Some(AttributeValue::S(request_id)) = item.get("_requestId").cloned() else {
-        return Err(Failure::unreadable("without _requestId"));
-    };
-    let body = item
-        .into_iter()
-        .filter(|(name, _)| !name.starts_with(RESERVED_PREFIX))
-        .map(|(name, value)| Ok((name, json_of(value)?)))
-        .collect::<Result<Object, Failure>>()?;
-    Ok(StoredPayment { request_id, body })
-}
-
-/// Reads a payment's item with our attributes.
-///
-/// # Errors
-/// When we cannot have written the item.
-pub fn read_item(item: Item) -> Result<PaymentItem, Failure> {
-    let text = |name| text_of(&item, name);
-    let (body_md5, accepted_at, stored_at) =
-        (text("_bodyMd5")?, text("_acceptedAt")?, text("_storedAt")?);
-    let StoredPayment { request_id, body } = read_payment(item)?;
-    Ok(PaymentItem { request_id, body_md5, accepted_at, stored_at, body })
+pub fn read_payment(item: Item) -> Result<PaymentItem, Failure> {
+    Ok(PaymentItem {
+        request_id: text_of(&item, "_requestId")?,
+        body_md5: text_of(&item, "_bodyMd5")?,
+        accepted_at: text_of(&item, "_acceptedAt")?,
+        stored_at: text_of(&item, "_storedAt")?,
+        body: item
+            .into_iter()
+            .filter(|(name, _)| !name.starts_with(RESERVED_PREFIX))
+            .map(|(name, value)| Ok((name, json_of(value)?)))
+            .collect::<Result<Object, Failure>>()?,
+    })
 }
 
 /// A string attribute of an item.
@@ -189,6 +170,9 @@ mod tests {
             assert_eq!(item.len(), payment.body().len() + 7);
             let stored = read_payment(item).unwrap();
             assert_eq!(stored.request_id, "r-1");
+            assert_eq!(stored.body_md5, submission().body_md5);
+            assert_eq!(stored.accepted_at, "2026-09-21T14:13:20.123Z");
+            assert_eq!(stored.stored_at, "2026-09-21T14:13:20.999Z");
             assert!(stored.body == *payment.body());
         }
     }
@@ -223,7 +207,9 @@ mod tests {
             };
             assert!(read_payment(item).is_err(), "{name}");
         };
-        check("_requestId", None);
+        for name in ["_requestId", "_bodyMd5", "_acceptedAt", "_storedAt"] {
+            check(name, None);
+        }
         check("_requestId", Some(AttributeValue::N("1".to_owned())));
         check("other", Some(AttributeValue::Ss(vec!["x".to_owned()])));
         check("other", Some(AttributeValue::N("x".to_owned())));

@@ -5,7 +5,7 @@
 //! - [`direct`]: the first attempt of a put, past the SDK.
 //! - [`query`]: the reads.
 //! - [`item`]: payments as items, and back.
-//! - [`record`]: refused and held payments as items.
+//! - [`record`]: the submissions that are not the stored one, as items.
 //! - [`failure`]: what went wrong, and whether it may pass. **A new SDK error** goes here.
 //! - [`connection`], [`environment`]: how a function reaches AWS and reads its configuration.
 //!
@@ -21,7 +21,7 @@ pub mod record;
 mod table;
 
 pub use failure::Failure;
-pub use item::{PaymentItem, StoredPayment, Submission};
+pub use item::{PaymentItem, Submission};
 pub use query::{Listing, Page, Position};
 pub use record::{Kind, Record};
 pub use table::{PaymentsTable, Put};

@@ -14,7 +14,10 @@ use crate::record::{Kind, Record, key};
 use crate::table::PaymentsTable;
 
 /// The index by user and time, on both tables.
-const INDEX: &str = "byUser";
+const BY_USER: &str = "byUser";
+
+/// The index of held records by user and time.
+const HELD: &str = "held";
 
 /// Records of one payment that are read. A client that submits more under one paymentId is broken.
 pub const RECORDS_MAX: i32 = 100;
@@ -22,7 +25,7 @@ pub const RECORDS_MAX: i32 = 100;
 /// Payments of a page at the most: as many as one `BatchGetItem` reads.
 pub const PAGE_MAX: usize = 100;
 
-/// Records that one query looks at: those of the other kind are left out of its answer.
+/// Records that one query looks at: those of other kinds are left out of its answer.
 const RECORDS_PER_QUERY: i32 = 100;
 
 /// Queries for one page of records. A page ends early rather than take longer.
@@ -69,7 +72,8 @@ impl PaymentsTable {
     /// The payment of a user, if it is stored. Strongly consistent: shows what was stored before.
     ///
     /// # Errors
-    /// Every answer of the table but the item, or nothing, and an item that we cannot have written.
+    /// Any answer of the table other than the item or that there is none, no answer at all, and an item
+    /// that we cannot have written.
     pub async fn payment(
         &self,
         user_id: &str,
@@ -79,7 +83,7 @@ impl PaymentsTable {
         let get = get.set_key(Some(key_of(user_id, payment_id)));
         let got = get.send().await;
         let got = got.map_err(|error| Failure::of(Operation::ReadPayment, &error))?;
-        got.item.map(item::read_item).transpose()
+        got.item.map(item::read_payment).transpose()
     }
 
     /// What is on record of one request of a user; `payment_id` is `None` where the body had none that
@@ -131,7 +135,8 @@ impl PaymentsTable {
         &self,
         listing: &Listing<'_>,
     ) -> Result<Page<(String, PaymentItem)>, Failure> {
-        let keys = self.query(listing, &self.payments, "_acceptedAt").limit(limit_of(listing));
+        let keys =
+            self.query(listing, &self.payments, BY_USER, "_acceptedAt").limit(limit_of(listing));
         let (keys, more) = sent(keys, Operation::ListPayments).await?;
         let position = |item: &Item| position(item, "_acceptedAt", "paymentId");
         let positions = keys.iter().map(position).collect::<Result<Vec<_>, Failure>>()?;
@@ -153,13 +158,17 @@ impl PaymentsTable {
         listing: &Listing<'_>,
         kind: Kind,
     ) -> Result<Page<Record>, Failure> {
+        let (index, at) = match kind {
+            Kind::Held => (HELD, "heldAt"),
+            Kind::Refused | Kind::Duplicate | Kind::Discarded => (BY_USER, "recordedAt"),
+        };
         let mut page = Page { items: Vec::new(), next: listing.after.cloned() };
         for _ in 0..QUERIES_MAX {
             let rest = Listing { after: page.next.as_ref(), ..listing.clone() };
-            let query = self.query(&rest, &self.refusals, "recordedAt").limit(RECORDS_PER_QUERY);
+            let query = self.query(&rest, &self.refusals, index, at).limit(RECORDS_PER_QUERY);
             let (items, more) = sent(query, Operation::ListRecords).await?;
             for item in items {
-                let at = position(&item, "recordedAt", "paymentId#requestId")?;
+                let at = position(&item, at, "paymentId#requestId")?;
                 let record = Record::read(item)?;
                 if page.items.len() == listing.limit {
                     return Ok(page);
@@ -204,7 +213,7 @@ impl PaymentsTable {
             let got = got.map_err(|error| Failure::of(Operation::ListPayments, &error))?;
             for item in got.responses.into_iter().flatten().flat_map(|(_, items)| items) {
                 let id = text_of(&item, "paymentId")?;
-                found.insert(id, item::read_item(item)?);
+                found.insert(id, item::read_payment(item)?);
             }
             let left = got.unprocessed_keys.unwrap_or_default();
             keys = left.into_values().flat_map(|left| left.keys).collect();
@@ -216,8 +225,31 @@ impl PaymentsTable {
         Err(Failure { operation, reason, code: Some("unprocessed keys".to_owned()) })
     }
 
+    /// Held records of all users, in no order: some of them, and where the next ones begin. Eventually
+    /// consistent.
+    ///
+    /// # Errors
+    /// As [`PaymentsTable::records`].
+    pub async fn held_records(
+        &self,
+        start: Option<Item>,
+    ) -> Result<(Vec<Record>, Option<Item>), Failure> {
+        let scan = self.client.scan().table_name(&self.refusals).index_name(HELD);
+        let scan = scan.set_exclusive_start_key(start).send().await;
+        let scanned = scan.map_err(|error| Failure::of(Operation::ListRecords, &error))?;
+        let items = scanned.items.unwrap_or_default();
+        let records = items.into_iter().map(Record::read).collect::<Result<_, _>>()?;
+        Ok((records, scanned.last_evaluated_key))
+    }
+
     /// The query of an index for a listing, in which `at` is the sort key.
-    fn query(&self, listing: &Listing<'_>, table: &str, at: &str) -> QueryFluentBuilder {
+    fn query(
+        &self,
+        listing: &Listing<'_>,
+        table: &str,
+        index: &str,
+        at: &str,
+    ) -> QueryFluentBuilder {
         let key = if table == self.payments { "paymentId" } else { "paymentId#requestId" };
         let start = |after: &Position| {
             let parts = [("userId", listing.user_id), (at, &after.at), (key, &after.key)];
@@ -226,7 +258,7 @@ impl PaymentsTable {
         self.client
             .query()
             .table_name(table)
-            .index_name(INDEX)
+            .index_name(index)
             .scan_index_forward(false)
             .key_condition_expression("userId = :user AND #at BETWEEN :from AND :to")
             .expression_attribute_names("#at", at)
@@ -260,6 +292,6 @@ fn position(item: &Item, at: &'static str, key: &'static str) -> Result<Position
     Ok(Position { at: text_of(item, at)?, key: text_of(item, key)? })
 }
 
-fn text(value: &str) -> AttributeValue {
+pub(crate) fn text(value: &str) -> AttributeValue {
     AttributeValue::S(value.to_owned())
 }

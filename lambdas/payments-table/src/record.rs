@@ -1,4 +1,4 @@
-//! What is on record of a payment that is not stored: refused, or held for an operator.
+//! What is on record of every submission that is not the stored one: why, and its body as received.
 
 use schema::timestamp::rfc3339;
 use serde::{Deserialize, Serialize};
@@ -9,26 +9,40 @@ use crate::item::{Item, Submission};
 /// Days for which a record is kept: a year and a month, so that a yearly review finds it.
 const KEPT_DAYS: i64 = 400;
 
-/// Why a payment is not stored.
+/// What became of a submission that is not the stored one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// The client's error; final.
     Refused,
-    /// It lies in the dead-letter queue; an operator will re-drive it.
+    /// The same payment was stored by another request; final.
+    Duplicate,
+    /// It lies in the dead-letter queue; an operator will re-drive or discard it.
     Held,
+    /// An operator threw it away, or it expired in the dead-letter queue.
+    Discarded,
+}
+
+impl Kind {
+    /// The kind's name in records and logs.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Refused => "refused",
+            Kind::Duplicate => "duplicate",
+            Kind::Held => "held",
+            Kind::Discarded => "discarded",
+        }
+    }
 }
 
 impl std::fmt::Display for Kind {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str(match self {
-            Kind::Refused => "refused",
-            Kind::Held => "held",
-        })
+        formatter.write_str(self.name())
     }
 }
 
-/// A refused or held payment. Its `Debug` form leaves out the body.
+/// A submission that is not the stored one. Its `Debug` form leaves out the body.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Record {
@@ -37,7 +51,7 @@ pub struct Record {
     /// Sort key: a payment may be refused more than once, a request only once.
     #[serde(rename = "paymentId#requestId")]
     pub payment_and_request: String,
-    /// Refused or held.
+    /// What became of it.
     pub kind: Kind,
     /// The reason's name.
     pub reason: String,
@@ -45,8 +59,10 @@ pub struct Record {
     pub message: String,
     /// Paths of the properties at fault.
     pub fields: Vec<String>,
-    /// The body as it was received.
-    pub body: String,
+    /// The body as it was received. Absent where a duplicate has the bytes of the stored payment, and in
+    /// what an index shows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub body: Option<String>,
     /// MD5 of the body in hexadecimal.
     pub body_md5: String,
     /// The paymentId, when the body has one.
@@ -59,6 +75,10 @@ pub struct Record {
     pub accepted_at: String,
     /// When this was recorded (RFC 3339, UTC, milliseconds).
     pub recorded_at: String,
+    /// Equal to `recorded_at` where the submission is held, and absent elsewhere: the index of what is
+    /// held has only items with this attribute.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held_at: Option<String>,
     /// When the record may be deleted, in seconds since 1970-01-01 UTC.
     pub expires_at: i64,
 }
@@ -66,7 +86,7 @@ pub struct Record {
 /// Why, in a record's terms.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Because {
-    /// Refused or held.
+    /// What became of it.
     pub kind: Kind,
     /// The reason's name.
     pub reason: &'static str,
@@ -77,16 +97,17 @@ pub struct Because {
 }
 
 impl Record {
-    /// The record of a submission by the user `sub`.
+    /// The record of a submission by the user `sub`, with the body where it is to be kept.
     #[must_use]
     pub fn new(
         sub: &str,
         payment_id: Option<&str>,
         submission: &Submission,
-        body: &str,
+        body: Option<&str>,
         because: Because,
         now_ms: i64,
     ) -> Record {
+        let recorded_at = rfc3339(now_ms);
         Record {
             user_id: sub.to_owned(),
             payment_and_request: key(payment_id, &submission.request_id),
@@ -94,13 +115,14 @@ impl Record {
             reason: because.reason.to_owned(),
             message: because.message,
             fields: because.fields,
-            body: body.to_owned(),
+            body: body.map(str::to_owned),
             body_md5: submission.body_md5.clone(),
             payment_id: payment_id.map(str::to_owned),
             request_id: submission.request_id.clone(),
             message_id: submission.message_id.clone(),
             accepted_at: rfc3339(submission.accepted_at_ms),
-            recorded_at: rfc3339(now_ms),
+            held_at: (because.kind == Kind::Held).then(|| recorded_at.clone()),
+            recorded_at,
             expires_at: now_ms / 1000 + KEPT_DAYS * 24 * 60 * 60,
         }
     }

@@ -1,16 +1,20 @@
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
-use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
+use aws_sdk_dynamodb::types::ReturnValuesOnConditionCheckFailure;
 use schema::payment::Payment;
 
 use crate::direct::{Attempt, Direct};
 use crate::failure::{Failure, Operation};
-use crate::item::{self, Item, StoredPayment, Submission};
+use crate::item::{self, Item, PaymentItem, Submission};
+use crate::query::text;
 use crate::record::{Kind, Record};
 
 /// The condition under which a payment is put.
 const NOT_STORED: &str = "attribute_not_exists(paymentId)";
+
+/// The condition under which a record is written.
+const NOT_FINAL: &str = "attribute_not_exists(userId) OR #kind IN (:held, :discarded)";
 
 /// The two tables. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -27,7 +31,7 @@ pub enum Put {
     /// Nothing was stored under the key; the payment is now.
     Stored,
     /// A payment is stored under the key, and stays as it is.
-    Exists(StoredPayment),
+    Exists(PaymentItem),
 }
 
 impl PaymentsTable {
@@ -47,8 +51,8 @@ impl PaymentsTable {
     /// new payment from a duplicate and shows the stored one.
     ///
     /// # Errors
-    /// Every other answer of the table, and none. The payment may be stored all the same when the
-    /// reply was lost; putting it again then finds it.
+    /// Any other answer of the table, and no answer at all. The payment may be stored all the same when
+    /// the reply was lost; putting it again then finds it.
     pub async fn put_payment(
         &self,
         payment: &Payment,
@@ -82,22 +86,22 @@ impl PaymentsTable {
         }
     }
 
-    /// Records a refused or held payment. A record is written once: a redelivery or a re-drive writes
-    /// nothing new, and the first reason stays. Only a refusal replaces a held record, because then
-    /// the payment is no longer held.
+    /// Records a submission that is not the stored one. A refusal or a duplicate is final: it is written
+    /// once. A record that is held or discarded gives way to any other, so that each further death
+    /// renews it.
     ///
     /// # Errors
-    /// Every answer of the table but a failed condition, and none.
+    /// Any answer of the table other than success and a failed condition, and no answer at all.
     pub async fn record(&self, record: &Record) -> Result<(), Failure> {
-        let item = record.to_item()?;
-        let put = self.client.put_item().table_name(&self.refusals).set_item(Some(item));
-        let put = match record.kind {
-            Kind::Held => put.condition_expression("attribute_not_exists(userId)"),
-            Kind::Refused => put
-                .condition_expression("attribute_not_exists(userId) OR #kind = :held")
-                .expression_attribute_names("#kind", "kind")
-                .expression_attribute_values(":held", AttributeValue::S(Kind::Held.to_string())),
-        };
+        let put = self
+            .client
+            .put_item()
+            .table_name(&self.refusals)
+            .set_item(Some(record.to_item()?))
+            .condition_expression(NOT_FINAL)
+            .expression_attribute_names("#kind", "kind")
+            .expression_attribute_values(":held", text(Kind::Held.name()))
+            .expression_attribute_values(":discarded", text(Kind::Discarded.name()));
         match put.send().await {
             Ok(_) => Ok(()),
             Err(error) => match condition_failed(&error) {

@@ -74,7 +74,7 @@ fn submission(request_id: &str) -> Submission {
 
 fn record(kind: Kind) -> Record {
     let because = Because { kind, reason: "conflict", message: String::new(), fields: Vec::new() };
-    Record::new("sub", Some("id"), &submission("r-1"), "{}", because, 0)
+    Record::new("sub", Some("id"), &submission("r-1"), Some("{}"), because, 0)
 }
 
 fn condition_failed(item: &Value) -> Value {
@@ -99,13 +99,15 @@ async fn a_payment_is_put_only_where_none_is_stored() {
 
 #[tokio::test]
 async fn a_failed_condition_shows_the_stored_payment() {
-    let stored = json!({ "_requestId": { "S": "r-0" }, "_x": { "N": "1" }, "a": { "N": "1.5" } });
+    let mut stored = stored_item("p-1");
+    stored["_x"] = json!({ "N": "1" });
+    stored["a"] = json!({ "N": "1.5" });
     let (table, _) = table(400, condition_failed(&stored));
     let payment = Payment::parse(BODY).unwrap();
     match table.put_payment(&payment, &submission("r-1"), 0).await {
         Ok(Put::Exists(stored)) => {
-            assert_eq!(stored.request_id, "r-0");
-            assert_eq!(stored.body.keys().collect::<Vec<_>>(), ["a"]);
+            assert_eq!((stored.request_id.as_str(), &*stored.body_md5), ("request of p-1", "md5"));
+            assert_eq!(stored.body.keys().collect::<Vec<_>>(), ["a", "paymentId", "userId"]);
         }
         other => panic!("{other:?}"),
     }
@@ -130,21 +132,47 @@ async fn every_other_answer_is_a_failure() {
 }
 
 #[tokio::test]
-async fn a_record_is_written_once_and_only_a_refusal_replaces_a_held_one() {
-    let none = "attribute_not_exists(userId)";
-    for (kind, condition, held) in [
-        (Kind::Held, none.to_owned(), Value::Null),
-        (Kind::Refused, format!("{none} OR #kind = :held"), json!({ ":held": { "S": "held" } })),
-    ] {
+async fn a_record_gives_way_only_where_it_is_held_or_discarded() {
+    for kind in [Kind::Refused, Kind::Duplicate, Kind::Held, Kind::Discarded] {
         let (table, wire) = table(200, json!({}));
         assert_eq!(table.record(&record(kind)).await, Ok(()));
         let asked = wire.asked.lock().unwrap().remove(0);
         assert_eq!(asked["TableName"], "Refusals");
+        let condition = "attribute_not_exists(userId) OR #kind IN (:held, :discarded)";
         assert_eq!(asked["ConditionExpression"], condition);
-        assert_eq!(asked["ExpressionAttributeValues"], held);
+        assert_eq!(asked["ExpressionAttributeNames"], json!({ "#kind": "kind" }));
+        let values = json!({ ":held": { "S": "held" }, ":discarded": { "S": "discarded" } });
+        assert_eq!(asked["ExpressionAttributeValues"], values);
         assert_eq!(asked["Item"]["kind"], json!({ "S": kind.to_string() }));
         assert_eq!(asked["Item"]["paymentId#requestId"], json!({ "S": "id#r-1" }));
+        let held_at = asked["Item"].get("heldAt");
+        assert_eq!(held_at, asked["Item"].get("recordedAt").filter(|_| kind == Kind::Held));
     }
+}
+
+#[tokio::test]
+async fn what_is_held_is_read_from_its_own_index() {
+    let mut held = record_item("held", "1");
+    held["heldAt"] = held["recordedAt"].clone();
+    held.as_object_mut().unwrap().remove("body");
+    let key = json!({ "userId": { "S": "user-a" } });
+    let (table, wire) = script([
+        json!({ "Items": [held.clone()] }),
+        json!({ "Items": [held], "LastEvaluatedKey": key }),
+        json!({}),
+    ]);
+    let page = table.record_page(&listing(2), Kind::Held).await.unwrap();
+    assert_eq!((page.items.len(), &page.items[0].body), (1, &None));
+    let (records, next) = table.held_records(None).await.unwrap();
+    assert_eq!(records[0].held_at.as_deref(), Some("at 1"));
+    assert_eq!(table.held_records(next).await, Ok((Vec::new(), None)));
+    let asked = wire.asked.lock().unwrap();
+    assert!(asked.iter().all(|asked| asked["IndexName"] == "held"));
+    assert_eq!(asked[0]["ExpressionAttributeNames"], json!({ "#at": "heldAt" }));
+    assert_eq!(
+        (&asked[1]["ExclusiveStartKey"], &asked[2]["ExclusiveStartKey"]),
+        (&Value::Null, &key)
+    );
 }
 
 #[tokio::test]

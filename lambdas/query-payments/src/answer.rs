@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use payments_table::{Failure, Kind, Listing, PaymentsTable, Record};
+use payments_table::{Failure, Kind, Listing, PaymentsTable, Position, Record};
 use schema::answer::{PaymentList, PaymentStatus, Status};
 use schema::text::PaymentId;
 use tokio::time::Instant;
@@ -14,7 +14,7 @@ use crate::request::{Event, Filter, Invalid, Question};
 use crate::response::{Context, Response};
 
 /// The pause before the second look of a waiting request; each further one is half as long again, up to
-/// the longest. A wait of 25 s is 20 looks, of two reads each.
+/// the longest. A wait of 25 s is 20 looks, of three reads each at the most.
 const PAUSE: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 
@@ -76,8 +76,11 @@ impl Reader {
             return Ok(Response::unauthorized(context));
         };
         match event.question()? {
-            Question::Payment { payment_id, wait } => {
-                let look = async || self.payment(user, &payment_id).await;
+            Question::Payment { payment_id, request_id, wait } => {
+                let look = async || match &request_id {
+                    None => self.payment(user, &payment_id).await,
+                    Some(request_id) => self.submission(user, &payment_id, request_id).await,
+                };
                 let status = wait_for(wait.min(left), look).await?;
                 Ok(match status {
                     Some(status) => Response::found(context, &status, event.if_none_match()),
@@ -98,9 +101,29 @@ impl Reader {
         payment_id: &PaymentId,
     ) -> Result<Option<PaymentStatus>, Failure> {
         let id = payment_id.as_str();
-        let (item, records) =
+        let (mut item, records) =
             tokio::try_join!(self.table.payment(user, id), self.table.records(user, id))?;
+        if item.is_none() && records.iter().any(|record| record.kind == Kind::Duplicate) {
+            // There is a duplicate of a stored payment only: it was stored between the two reads.
+            item = self.table.payment(user, id).await?;
+        }
         Ok(outcome::of_payment(id, item, records))
+    }
+
+    /// What became of one submission, also where its body was filed under no paymentId.
+    async fn submission(
+        &self,
+        user: &str,
+        payment_id: &PaymentId,
+        request_id: &str,
+    ) -> Result<Option<PaymentStatus>, Failure> {
+        let id = payment_id.as_str();
+        let (item, filed, unfiled) = tokio::try_join!(
+            self.table.payment(user, id),
+            self.table.record_of(user, Some(id), request_id),
+            self.table.record_of(user, None, request_id),
+        )?;
+        Ok(outcome::of_submission(id, request_id, item, filed.or(unfiled)))
     }
 
     async fn page(
@@ -120,10 +143,9 @@ impl Reader {
                 let stored = |(id, item): (String, _)| outcome::stored(&id, item);
                 (page.items.into_iter().map(stored).collect(), page.next)
             }
-            Status::Refused => {
-                let page = self.table.record_page(&listing, Kind::Refused).await?;
-                (page.items.into_iter().map(outcome::on_record).collect(), page.next)
-            }
+            Status::Duplicate => self.on_record(&listing, Kind::Duplicate).await?,
+            Status::Refused => self.on_record(&listing, Kind::Refused).await?,
+            Status::Discarded => self.on_record(&listing, Kind::Discarded).await?,
             Status::Held => {
                 let page = self.table.record_page(&listing, Kind::Held).await?;
                 let held = self.still_held(user, page.items).await?;
@@ -134,14 +156,25 @@ impl Reader {
         Ok(PaymentList { payments, cursor })
     }
 
-    /// Without the records of payments that are stored by now: an operator sent them back.
+    async fn on_record(
+        &self,
+        listing: &Listing<'_>,
+        kind: Kind,
+    ) -> Result<(Vec<PaymentStatus>, Option<Position>), Failure> {
+        let page = self.table.record_page(listing, kind).await?;
+        Ok((page.items.into_iter().map(outcome::on_record).collect(), page.next))
+    }
+
+    /// Without the records of submissions that are stored by now: an operator sent them back.
     async fn still_held(&self, user: &str, records: Vec<Record>) -> Result<Vec<Record>, Failure> {
         let ids: Vec<&str> =
             records.iter().filter_map(|record| record.payment_id.as_deref()).collect();
         let stored = self.table.payments(user, &ids).await?;
-        let is_held =
-            |record: &Record| record.payment_id.as_ref().is_none_or(|id| !stored.contains_key(id));
-        Ok(records.into_iter().filter(is_held).collect())
+        let is_stored = |record: &Record| {
+            let item = record.payment_id.as_ref().and_then(|id| stored.get(id));
+            item.is_some_and(|item| item.request_id == record.request_id)
+        };
+        Ok(records.into_iter().filter(|record| !is_stored(record)).collect())
     }
 }
 

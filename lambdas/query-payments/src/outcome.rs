@@ -3,8 +3,8 @@
 use payments_table::{Kind, PaymentItem, Record};
 use schema::answer::{Attempt, PaymentStatus, Status, StoredPayment};
 
-/// What became of a payment: the stored one, or else the newest refusal, or else that it is held.
-/// `None` when nothing is known. The records come newest first.
+/// What became of a payment: the stored one, or else the newest refusal, or else that it is held, or
+/// else that it is discarded. `None` when nothing is known. The records come newest first.
 #[must_use]
 pub fn of_payment(
     payment_id: &str,
@@ -12,14 +12,27 @@ pub fn of_payment(
     mut records: Vec<Record>,
 ) -> Option<PaymentStatus> {
     if let Some(item) = item {
-        // What is held of a stored payment was an earlier delivery of it, or awaits the same end.
-        records.retain(|record| record.kind == Kind::Refused);
+        // What is on record of the stored submission itself is an earlier delivery of it.
+        records.retain(|record| record.request_id != item.request_id);
         return Some(PaymentStatus { other_attempts: others(records), ..stored(payment_id, item) });
     }
-    let refused = records.iter().position(|record| record.kind == Kind::Refused);
-    let first = refused.or(if records.is_empty() { None } else { Some(0) })?;
-    let status = on_record(records.remove(first));
+    let newest = |kind| records.iter().position(|record| record.kind == kind);
+    let first = [Kind::Refused, Kind::Held, Kind::Discarded, Kind::Duplicate].map(newest);
+    let status = on_record(records.remove(first.into_iter().flatten().next()?));
     Some(PaymentStatus { other_attempts: others(records), ..status })
+}
+
+/// What became of one submission: the stored payment, if it is the one that was stored, or else what is
+/// on record of it. `None` when nothing is known of it.
+#[must_use]
+pub fn of_submission(
+    payment_id: &str,
+    request_id: &str,
+    item: Option<PaymentItem>,
+    record: Option<Record>,
+) -> Option<PaymentStatus> {
+    let item = item.filter(|item| item.request_id == request_id);
+    item.map(|item| stored(payment_id, item)).or_else(|| record.map(on_record))
 }
 
 fn others(records: Vec<Record>) -> Option<Vec<Attempt>> {
@@ -45,7 +58,7 @@ pub fn stored(payment_id: &str, item: PaymentItem) -> PaymentStatus {
     }
 }
 
-/// A refused or held submission.
+/// A submission that is not the stored one.
 #[must_use]
 pub fn on_record(record: Record) -> PaymentStatus {
     let payment_id = record.payment_id.clone();
@@ -65,21 +78,23 @@ pub fn on_record(record: Record) -> PaymentStatus {
     }
 }
 
-/// The reason of a held submission is ours, such as a missing table, and not for clients.
 fn attempt(record: Record) -> Attempt {
-    let refused = record.kind == Kind::Refused;
+    let (status, has_reason, has_fields) = match record.kind {
+        Kind::Refused => (Status::Refused, true, true),
+        Kind::Duplicate => (Status::Duplicate, false, false),
+        // Why something is held is our affair, such as a missing table, and not the client's.
+        Kind::Held => (Status::Held, false, false),
+        Kind::Discarded => (Status::Discarded, true, false),
+    };
     Attempt {
-        status: match record.kind {
-            Kind::Refused => Status::Refused,
-            Kind::Held => Status::Held,
-        },
+        status,
         request_id: record.request_id,
         body_md5: record.body_md5,
         accepted_at: record.accepted_at,
         decided_at: record.recorded_at,
-        reason: refused.then_some(record.reason),
+        reason: has_reason.then_some(record.reason),
         message: record.message,
-        fields: refused.then_some(record.fields),
+        fields: has_fields.then_some(record.fields),
     }
 }
 
@@ -103,7 +118,7 @@ mod tests {
             body_md5: "md5".to_owned(),
             schema_version: 1,
         };
-        Record::new("user", Some("id"), &submission, "{\"secret\":1}", because, 1000)
+        Record::new("user", Some("id"), &submission, Some("{\"secret\":1}"), because, 1000)
     }
 
     fn item() -> PaymentItem {
@@ -117,8 +132,8 @@ mod tests {
     }
 
     #[test]
-    fn stored_precedes_refused_precedes_held() {
-        use Kind::{Held, Refused};
+    fn stored_precedes_refused_precedes_held_precedes_discarded() {
+        use Kind::{Discarded, Duplicate, Held, Refused};
         let check = |item: Option<PaymentItem>, records: &[(Kind, &str)], expected: &str| {
             let records = records.iter().map(|(kind, id)| record(*kind, id)).collect();
             let answer = of_payment("id", item, records).map(|answer| {
@@ -139,10 +154,17 @@ mod tests {
         };
         check(None, &[], "");
         check(Some(item()), &[], "stored r-0");
-        check(Some(item()), &[(Refused, "2"), (Held, "1")], "stored r-0 refused 2");
+        check(
+            Some(item()),
+            &[(Refused, "2"), (Held, "1"), (Duplicate, "3")],
+            "stored r-0 refused 2 held 1 duplicate 3",
+        );
+        check(Some(item()), &[(Held, "r-0")], "stored r-0");
         check(None, &[(Refused, "2"), (Refused, "1")], "refused 2 refused 1");
         check(None, &[(Held, "2"), (Refused, "1")], "refused 1 held 2");
         check(None, &[(Held, "2"), (Held, "1")], "held 2 held 1");
+        check(None, &[(Discarded, "2"), (Held, "1")], "held 1 discarded 2");
+        check(None, &[(Discarded, "1")], "discarded 1");
     }
 
     #[test]

@@ -16,6 +16,9 @@ pub const WAIT_SECONDS_MAX: u64 = 25;
 /// Payments on a page, when nothing is said.
 const LIMIT_DEFAULT: usize = 25;
 
+/// Characters of the id of a request. Those that API Gateway gives have 16.
+const REQUEST_ID_LENGTH_MAX: usize = 128;
+
 /// Characters of a cursor.
 const CURSOR_LENGTH_MAX: usize = 1024;
 
@@ -59,6 +62,8 @@ pub enum Question {
     Payment {
         /// The payment.
         payment_id: PaymentId,
+        /// The one submission that is asked about, if any.
+        request_id: Option<String>,
         /// How long to wait for an outcome.
         wait: Duration,
     },
@@ -138,13 +143,14 @@ impl Event {
     pub fn question(&self) -> Result<Question, Invalid> {
         match self.resource.as_str() {
             "/payments/{paymentId}" => {
-                let [wait] = self.parameters(["wait"])?;
+                let [request_id, wait] = self.parameters(["requestId", "wait"])?;
                 let id = self.path_parameters.as_ref().and_then(|path| path.get("paymentId"));
                 let id = id.map(String::as_str).unwrap_or_default();
                 let payment_id = PaymentId::from_str(id);
                 Ok(Question::Payment {
                     payment_id: payment_id
                         .map_err(|_| Invalid::new("paymentId", "must be a lower-case UUID"))?,
+                    request_id: request_id.map(checked_request_id).transpose()?,
                     wait: Duration::from_secs(number("wait", wait, 0..=WAIT_SECONDS_MAX, 0)?),
                 })
             }
@@ -204,7 +210,8 @@ fn filter(status: Option<&str>, from: Option<&str>, to: Option<&str>) -> Result<
         None => Status::Stored,
         Some(name) => {
             let known = Status::NAMES.iter().find(|(known, _)| *known == name);
-            known.ok_or_else(|| Invalid::new("status", "must be stored, refused or held"))?.1
+            let rule = "must be stored, duplicate, refused, held or discarded";
+            known.ok_or_else(|| Invalid::new("status", rule))?.1
         }
     };
     let from = day("from", from, "0000-01-01")?;
@@ -220,6 +227,15 @@ fn day(name: &str, value: Option<&str>, default: &str) -> Result<String, Invalid
     let day = CalendarDate::from_str(value);
     let day = day.map_err(|_| Invalid::new(name, "must be a date of the calendar, YYYY-MM-DD"))?;
     Ok(day.as_str().to_owned())
+}
+
+/// Ids of requests are API Gateway's, in base64, or the queue's, which are UUIDs. No id contains the
+/// separator of a record's key.
+fn checked_request_id(id: &str) -> Result<String, Invalid> {
+    let is_known = |byte: u8| byte.is_ascii_alphanumeric() || b"+/=-_".contains(&byte);
+    let fits = (1..=REQUEST_ID_LENGTH_MAX).contains(&id.len()) && id.bytes().all(is_known);
+    let invalid = || Invalid::new("requestId", "must be the requestId of an answer to PUT /submit");
+    if fits { Ok(id.to_owned()) } else { Err(invalid()) }
 }
 
 fn checked_cursor(cursor: &str) -> Result<String, Invalid> {
@@ -286,9 +302,19 @@ pub(crate) mod tests {
         let expected = Question::Payments { filter, limit: 25, cursor: None };
         assert_eq!(listed(&Value::Null), Ok(expected));
         let one = event("/payments/{paymentId}", &Value::Null).question();
-        let Ok(Question::Payment { payment_id, wait }) = one else { panic!("{one:?}") };
+        let Ok(Question::Payment { payment_id, request_id, wait }) = one else { panic!("{one:?}") };
+        assert_eq!(request_id, None);
         assert_eq!(payment_id.as_str(), "0b9f6a1e-6c1d-4a57-9f0e-2f6d3c1b8a90");
         assert_eq!(wait, Duration::ZERO);
+    }
+
+    #[test]
+    fn a_submission_is_asked_for_by_the_id_of_its_request() {
+        for id in ["UZKf3U9pTu2ejw0=", "a+b/c=", "0b9f6a1e-6c1d-4a57-9f0e-2f6d3c1b8a90"] {
+            let asked = event("/payments/{paymentId}", &json!({ "requestId": [id] })).question();
+            let Ok(Question::Payment { request_id, .. }) = asked else { panic!("{asked:?}") };
+            assert_eq!(request_id.as_deref(), Some(id));
+        }
     }
 
     #[test]
@@ -329,6 +355,11 @@ pub(crate) mod tests {
             (json!({ "wait": ["26"] }), "wait"),
             (json!({ "wait": ["-1"] }), "wait"),
             (json!({ "wait": ["1.5"] }), "wait"),
+            (json!({ "requestId": [""] }), "requestId"),
+            (json!({ "requestId": ["a#b"] }), "requestId"),
+            (json!({ "requestId": ["a b"] }), "requestId"),
+            (json!({ "requestId": ["a", "a"] }), "requestId"),
+            (json!({ "requestId": ["x".repeat(129)] }), "requestId"),
             (json!({ "limit": ["1"] }), "limit"),
         ] {
             let error = event("/payments/{paymentId}", &query).question().unwrap_err();

@@ -12,15 +12,24 @@ use aws_sdk_sqs::types::{
 };
 use payments_table::direct::Direct;
 use payments_table::environment::Environment;
-use payments_table::{Failure, PaymentsTable, Put, Submission, connection};
+use payments_table::{Failure, PaymentItem, PaymentsTable, Put, Submission, connection};
 use schema::envelope::{DeadLetter, attribute};
 use schema::payment::Payment;
+use schema::refusal::Refusal;
 
 use crate::config::Config;
 use crate::record::Record;
 
 /// What the record path asks of the world. Every call may have taken effect although it failed.
 pub trait Edges: Sync {
+    /// Reads a payment by the rules of this version of the function.
+    ///
+    /// # Errors
+    /// The first rule that the body breaks.
+    fn parse(&self, body: &str) -> Result<Payment, Refusal> {
+        Payment::parse(body)
+    }
+
     /// Stores a payment unless one is stored under its key.
     fn put_payment(
         &self,
@@ -29,7 +38,14 @@ pub trait Edges: Sync {
         now_ms: i64,
     ) -> impl Future<Output = Result<Put, Failure>> + Send;
 
-    /// Records a refused or held payment, once.
+    /// The payment of a user, if it is stored: whatever was stored before is seen.
+    fn stored_payment(
+        &self,
+        user_id: &str,
+        payment_id: &str,
+    ) -> impl Future<Output = Result<Option<PaymentItem>, Failure>> + Send;
+
+    /// Records a submission that is not the stored one; what is final on record stays.
     fn record(
         &self,
         record: &payments_table::Record,
@@ -107,6 +123,14 @@ impl Edges for Aws {
         now_ms: i64,
     ) -> Result<Put, Failure> {
         self.table.put_payment(payment, submission, now_ms).await
+    }
+
+    async fn stored_payment(
+        &self,
+        user_id: &str,
+        payment_id: &str,
+    ) -> Result<Option<PaymentItem>, Failure> {
+        self.table.payment(user_id, payment_id).await
     }
 
     async fn record(&self, record: &payments_table::Record) -> Result<(), Failure> {

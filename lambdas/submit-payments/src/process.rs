@@ -4,17 +4,19 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use payments_table::record::Because;
-use payments_table::{Failure, Kind, Put};
+use payments_table::{Failure, Kind, PaymentItem, Put};
 use schema::envelope::{DeadLetter, DeadReason};
+use schema::json::parse_object;
 use schema::payment::{Payment, readable_payment_id};
 use schema::refusal::Refusal;
+use schema::text::PaymentId;
 use schema::timestamp::rfc3339;
 
 use crate::batch::Invocation;
 use crate::config::Config;
 use crate::edges::Edges;
 use crate::outcome::Outcome;
-use crate::record::{Plan, Record};
+use crate::record::{Beside, Plan, Record};
 
 /// The longest delay before a retry.
 const RETRY_DELAY_MAX: Duration = Duration::from_secs(15 * 60);
@@ -52,13 +54,18 @@ pub async fn carry_out(
     invocation: &Invocation,
     record: &Record,
 ) -> Result<Outcome, Unfinished> {
-    match record.plan() {
+    match record.plan(|body| edges.parse(body)) {
         Plan::Put(payment) => put(edges, invocation, record, &payment).await,
-        Plan::Refuse(refusal) => refuse(edges, invocation, record, refusal).await,
+        Plan::Refuse(refusal) => judge(edges, invocation, record, refusal).await,
         Plan::Unverified => Err(Unfinished {
             reason: DeadReason::Unverified,
             detail: "no verified subject on the message".to_owned(),
             may_pass: false,
+        }),
+        Plan::UnknownKind => Err(Unfinished {
+            reason: DeadReason::UnknownKind,
+            detail: "a kind of message that this version does not know".to_owned(),
+            may_pass: true,
         }),
     }
 }
@@ -69,15 +76,68 @@ async fn put(
     record: &Record,
     payment: &Payment,
 ) -> Result<Outcome, Unfinished> {
-    let stored = edges.put_payment(payment, &record.submission, invocation.now_ms()).await?;
-    let outcome = match stored {
-        Put::Stored => Outcome::Stored,
-        Put::Exists(stored) => record.beside(payment, &stored),
-    };
-    match outcome {
-        Outcome::Refused(refusal) => refuse(edges, invocation, record, refusal).await,
-        Outcome::Stored | Outcome::Duplicate | Outcome::Dead(_) | Outcome::Retry(_) => Ok(outcome),
+    match edges.put_payment(payment, &record.submission, invocation.now_ms()).await? {
+        Put::Stored => Ok(Outcome::Stored),
+        Put::Exists(stored) => match record.beside(payment.body(), &stored) {
+            Beside::Replay => Ok(Outcome::Stored),
+            Beside::Duplicate => repeated(edges, invocation, record, &stored).await,
+            Beside::Conflict { fields } => {
+                refuse(edges, invocation, record, Refusal::Conflict { fields }).await
+            }
+        },
     }
+}
+
+/// Refuses a submission, unless it was stored by a version of the function whose rules it kept: a rule
+/// that becomes stricter never judges what is stored.
+async fn judge(
+    edges: &impl Edges,
+    invocation: &Invocation,
+    record: &Record,
+    refusal: Refusal,
+) -> Result<Outcome, Unfinished> {
+    let may_be_stored = match refusal {
+        Refusal::Malformed { .. } | Refusal::Invalid { .. } => true,
+        Refusal::OwnerMismatch | Refusal::Conflict { .. } => false,
+    };
+    if may_be_stored
+        && let Some(user_id) = &record.envelope.sub
+        && let Some(payment_id) = readable_payment_id(&record.body)
+        && let Some(stored) = edges.stored_payment(user_id, payment_id.as_str()).await?
+    {
+        match parse_object(&record.body).map(|body| record.beside(&body, &stored)) {
+            Ok(Beside::Replay) => return Ok(Outcome::Stored),
+            Ok(Beside::Duplicate) => return repeated(edges, invocation, record, &stored).await,
+            Ok(Beside::Conflict { .. }) => {}
+            // Such a body can be compared with nothing, but a request has only one body.
+            Err(_) if stored.request_id == record.submission.request_id => {
+                return Ok(Outcome::Stored);
+            }
+            Err(_) => {}
+        }
+    }
+    refuse(edges, invocation, record, refusal).await
+}
+
+/// Records that another request stored the same payment, so that whoever asks by this request's id
+/// learns it.
+async fn repeated(
+    edges: &impl Edges,
+    invocation: &Invocation,
+    record: &Record,
+    stored: &PaymentItem,
+) -> Result<Outcome, Unfinished> {
+    let because = Because {
+        kind: Kind::Duplicate,
+        reason: Kind::Duplicate.name(),
+        message: "the same payment is stored; another request submitted it".to_owned(),
+        fields: Vec::new(),
+    };
+    let md5 = &record.submission.body_md5;
+    let is_same_bytes = !md5.is_empty() && *md5 == stored.body_md5;
+    let body = if is_same_bytes { None } else { Some(record.body.as_str()) };
+    write(edges, invocation, record, because, body).await?;
+    Ok(Outcome::Duplicate)
 }
 
 async fn refuse(
@@ -92,10 +152,7 @@ async fn refuse(
         message: refusal.to_string(),
         fields: refusal.fields(),
     };
-    match on_record(invocation, record, because) {
-        Some(entry) => edges.record(&entry).await?,
-        None => unreachable!("a plan to refuse needs a verified subject"),
-    }
+    write(edges, invocation, record, because, Some(&record.body)).await?;
     Ok(Outcome::Refused(refusal))
 }
 
@@ -129,8 +186,8 @@ pub async fn give_up(
         message: "held for an operator".to_owned(),
         fields: Vec::new(),
     };
-    if let Some(entry) = on_record(invocation, record, because)
-        && let Err(failure) = edges.record(&entry).await
+    if record.envelope.sub.is_some()
+        && let Err(failure) = write(edges, invocation, record, because, Some(&record.body)).await
     {
         // The dead letter is what counts; the record only tells the client.
         tracing::warn!(messageId = record.message_id, %failure, "held record not written");
@@ -166,20 +223,23 @@ fn dead_letter(invocation: &Invocation, record: &Record, unfinished: &Unfinished
     }
 }
 
-/// The entry for the refusals table; `None` when nobody vouches for the user.
-fn on_record(
+/// Puts a submission on record under its verified user.
+async fn write(
+    edges: &impl Edges,
     invocation: &Invocation,
     record: &Record,
     because: Because,
-) -> Option<payments_table::Record> {
-    let sub = record.envelope.sub.as_deref()?;
+    body: Option<&str>,
+) -> Result<(), Failure> {
+    let Some(sub) = &record.envelope.sub else { unreachable!("nobody to record it for") };
     let payment_id = readable_payment_id(&record.body);
-    Some(payments_table::Record::new(
+    let entry = payments_table::Record::new(
         sub,
-        payment_id.as_ref().map(schema::text::PaymentId::as_str),
+        payment_id.as_ref().map(PaymentId::as_str),
         &record.submission,
-        &record.body,
+        body,
         because,
         invocation.now_ms(),
-    ))
+    );
+    edges.record(&entry).await
 }

@@ -1,13 +1,12 @@
 //! One record: what it says, and what is to be done with it. Pure: no clock, no network, no SDK.
 
 use aws_lambda_events::sqs::{SqsMessage, SqsMessageAttribute};
-use payments_table::{StoredPayment, Submission};
+use payments_table::{PaymentItem, Submission};
 use schema::canonical;
-use schema::envelope::{Envelope, SCHEMA_VERSION};
+use schema::envelope::{Envelope, Kind, SCHEMA_VERSION};
+use schema::json::Object;
 use schema::payment::Payment;
 use schema::refusal::Refusal;
-
-use crate::outcome::Outcome;
 
 /// A record of the queue's event, read. Its `Debug` form leaves out the body.
 #[derive(Clone)]
@@ -39,6 +38,22 @@ pub enum Plan {
     Refuse(Refusal),
     /// Hand it to an operator: nobody vouches for its user.
     Unverified,
+    /// Wait for a newer version of the function, which knows this kind of message.
+    UnknownKind,
+}
+
+/// What a submission is beside the payment that is stored under its key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Beside {
+    /// The stored one itself, delivered once more.
+    Replay,
+    /// The same payment, submitted by another request.
+    Duplicate,
+    /// Another payment.
+    Conflict {
+        /// Paths of the properties that differ.
+        fields: Vec<String>,
+    },
 }
 
 impl Record {
@@ -78,12 +93,17 @@ impl Record {
         })
     }
 
-    /// What is to be done, in order of precedence: a message that nobody vouches for, a body that is no
-    /// payment, a payment for somebody else, a payment to store.
+    /// What is to be done, in order of precedence: a message that nobody vouches for, one of an unknown
+    /// kind, a body that is no payment, a payment for somebody else, a payment to store. `parse` reads a
+    /// payment from the body.
     #[must_use]
-    pub fn plan(&self) -> Plan {
+    pub fn plan(&self, parse: impl FnOnce(&str) -> Result<Payment, Refusal>) -> Plan {
         let Some(sub) = &self.envelope.sub else { return Plan::Unverified };
-        match Payment::parse(&self.body) {
+        match self.envelope.kind {
+            Kind::Payment => {}
+            Kind::Unknown(_) => return Plan::UnknownKind,
+        }
+        match parse(&self.body) {
             Err(refusal) => Plan::Refuse(refusal),
             Ok(payment) if payment.user_id().as_str() != sub => {
                 Plan::Refuse(Refusal::OwnerMismatch)
@@ -92,16 +112,16 @@ impl Record {
         }
     }
 
-    /// What this record is, beside the payment that is stored under its key.
+    /// What this record, with this body, is beside the payment that is stored under its key.
     #[must_use]
-    pub fn beside(&self, payment: &Payment, stored: &StoredPayment) -> Outcome {
-        let fields = canonical::differences(&stored.body, payment.body());
+    pub fn beside(&self, body: &Object, stored: &PaymentItem) -> Beside {
+        let fields = canonical::differences(&stored.body, body);
         if !fields.is_empty() {
-            Outcome::Refused(Refusal::Conflict { fields })
+            Beside::Conflict { fields }
         } else if stored.request_id == self.submission.request_id {
-            Outcome::Stored
+            Beside::Replay
         } else {
-            Outcome::Duplicate
+            Beside::Duplicate
         }
     }
 }

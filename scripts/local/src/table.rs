@@ -197,16 +197,34 @@ fn create_missing(database: &Database, names: &TableNames) -> Result<(), TableEr
         "TableName": names.refusals,
         "BillingMode": "PAY_PER_REQUEST",
         "AttributeDefinitions": [
-            string("userId"), string("paymentId#requestId"), string("recordedAt"),
+            string("userId"), string("paymentId#requestId"), string("recordedAt"), string("heldAt"),
         ],
         "KeySchema": keys("userId", "paymentId#requestId"),
-        "GlobalSecondaryIndexes": [{
-            "IndexName": "byUser",
-            "KeySchema": keys("userId", "recordedAt"),
-            "Projection": { "ProjectionType": "ALL" },
-        }],
+        "GlobalSecondaryIndexes": [
+            {
+                "IndexName": "byUser",
+                "KeySchema": keys("userId", "recordedAt"),
+                "Projection": without_body("heldAt"),
+            },
+            {
+                "IndexName": "held",
+                "KeySchema": keys("userId", "heldAt"),
+                "Projection": without_body("recordedAt"),
+            },
+        ],
     });
     create(database, &names.refusals, refusals, Some("expiresAt"))
+}
+
+/// Everything of a record but its body; `time` is the time that is not the index's key.
+fn without_body(time: &str) -> serde_json::Value {
+    json!({
+        "ProjectionType": "INCLUDE",
+        "NonKeyAttributes": [
+            "kind", "reason", "message", "fields", "bodyMd5", "paymentId", "requestId", "messageId",
+            "acceptedAt", "expiresAt", time,
+        ],
+    })
 }
 
 fn string(attribute: &str) -> serde_json::Value {

@@ -5,21 +5,22 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use bigdecimal::BigDecimal;
-use payments_table::item::Item;
+use payments_table::item::{Item, read_payment};
 use payments_table::{Kind, Record};
+use query_payments::outcome::{of_payment, of_submission};
+use schema::answer::Status;
 use schema::envelope::{DeadLetter, DeadReason, attribute};
 use serde_json::Value;
 use submit_payments::outcome::Outcome;
+use tokio::time::Instant;
 
 use crate::clients::{Class, Key, number_of, request_id};
+use crate::faults::Sabotage;
 use crate::queue::Message;
 use crate::world::World;
 
 /// What invariant 9 compares: both tables, and whose letters are on the dead-letter queue.
 pub(crate) type Snapshot = (BTreeMap<Key, Item>, BTreeMap<Key, Record>, BTreeSet<usize>);
-
-/// A refusal as it must be on record: its key, reason and fields.
-type Expected = (Key, &'static str, Vec<&'static str>);
 
 impl World {
     /// Invariants 2 to 5, before an item is written.
@@ -42,64 +43,94 @@ impl World {
             self.broken(4, format!("the item of {request} is not what was accepted"));
         }
         let pair = (text("paymentId").unwrap_or_default(), user.unwrap_or_default());
-        if self.stored_by.insert(pair, number).is_some() && self.violation.is_none() {
+        let by = (number, Instant::now());
+        if self.stored_by.insert(pair, by).is_some() && self.violation.is_none() {
             self.broken(2, format!("{request} stores a second item of {}", key.0));
         }
     }
 
-    /// What must be on record of a submission now; `None` when nothing must.
-    fn expected_refusal(&self, number: usize) -> Option<Expected> {
+    /// The key of a submission's record; `None` when nobody vouches for it.
+    fn record_key(&self, number: usize) -> Option<Key> {
         let submission = self.accepted.get(number)?;
-        let key = |id: Option<&String>| {
-            let id = id.map_or("-", String::as_str);
-            let sub = submission.sub.clone().unwrap_or_default();
-            (sub, format!("{id}#{}", request_id(number)))
+        let id = match &submission.class {
+            Class::Payment((id, _), _) => id.as_str(),
+            Class::Refused(id, _) => id.as_deref().unwrap_or("-"),
+            Class::Unverified => return None,
         };
-        match &submission.class {
-            Class::Unverified => None,
-            Class::Refused(id, reason) => Some((key(id.as_ref()), reason, Vec::new())),
-            Class::Payment(payment, content) => {
-                let stored_by = *self.stored_by.get(payment)?;
-                let Class::Payment(_, stored) = &self.accepted[stored_by].class else {
-                    return None;
-                };
-                let fields = stored.differences(*content);
-                (!fields.is_empty()).then(|| (key(Some(&payment.0)), "conflict", fields))
-            }
-        }
+        Some((submission.sub.clone()?, format!("{id}#{}", request_id(number))))
     }
 
-    fn is_refused(&self, number: usize) -> bool {
-        let expected = self.expected_refusal(number);
-        let found = expected.as_ref().and_then(|(key, _, _)| self.refusals.get(key));
-        found.is_some_and(|record| record.kind == Kind::Refused)
+    fn recorded(&self, number: usize) -> Option<&Record> {
+        self.refusals.get(&self.record_key(number)?)
+    }
+
+    fn recorded_kind(&self, number: usize) -> Option<Kind> {
+        self.recorded(number).map(|record| record.kind)
+    }
+
+    /// The submission that is stored under the key of this one, and in what the two differ.
+    fn stored_beside(&self, number: usize) -> Option<(usize, Vec<&'static str>)> {
+        let Class::Payment(key, content) = &self.accepted.get(number)?.class else { return None };
+        let (stored_by, _) = *self.stored_by.get(key)?;
+        let Class::Payment(_, stored) = &self.accepted[stored_by].class else { return None };
+        Some((stored_by, stored.differences(*content)))
+    }
+
+    /// Whether a submission may be refused as this: by its class, as a conflict with what is stored, or
+    /// by the stricter version, which has seen that no such payment is stored.
+    fn may_be_refused(&self, number: usize, reason: &str, fields: &[String]) -> bool {
+        match self.accepted.get(number).map(|submission| &submission.class) {
+            // The stricter version may find a fault before it looks whose payment it is.
+            Some(Class::Refused(_, expected @ "owner_mismatch")) => {
+                reason == *expected || (self.strict_version.is_some() && reason == "invalid")
+            }
+            Some(Class::Refused(_, expected)) => reason == *expected,
+            Some(Class::Payment(..)) if reason == "conflict" => {
+                let differences = self.stored_beside(number).map(|(_, fields)| fields);
+                differences.is_some_and(|expected| !expected.is_empty() && expected == fields)
+            }
+            Some(Class::Payment(key, content)) => {
+                let is_strict = self.strict_version.is_some() && content.is_strictly_invalid();
+                let is_other = self.stored_beside(number).is_some_and(|(_, it)| !it.is_empty());
+                let stored_at = self.stored_by.get(key).map(|(_, at)| at);
+                let seen_missing = self.seen_missing.get(key);
+                let was_missing =
+                    seen_missing.is_some_and(|seen| stored_at.is_none_or(|stored| seen <= stored));
+                reason == "invalid" && is_strict && (is_other || was_missing)
+            }
+            Some(Class::Unverified) | None => false,
+        }
     }
 
     fn is_stored(&self, number: usize) -> bool {
-        match self.accepted.get(number).map(|submission| &submission.class) {
-            Some(Class::Payment(key, _)) => {
-                self.stored_by.contains_key(key) && self.expected_refusal(number).is_none()
-            }
-            Some(Class::Refused(..) | Class::Unverified) | None => false,
-        }
+        self.stored_beside(number).is_some_and(|(stored_by, _)| stored_by == number)
     }
 
-    /// Invariants 1 and 12 at the tables: only what must be refused is refused, for its reason, under
-    /// its user; only what has a dead letter is held.
+    /// Whether a submission has an outcome for good.
+    fn is_final(&self, number: usize) -> bool {
+        let is_final = |kind| matches!(kind, Kind::Refused | Kind::Duplicate);
+        self.is_stored(number) || self.recorded_kind(number).is_some_and(is_final)
+    }
+
+    /// Invariants 1 and 12 at the tables: what is on record is true, and filed where it is looked for.
     pub(crate) fn check_recorded(&mut self, record: &Record) {
         let number = number_of(&record.request_id).unwrap_or(usize::MAX);
         let Some(submission) = self.accepted.get(number) else {
             return self.broken(12, format!("a record of the unknown {}", record.request_id));
         };
-        let is_faithful = record.body == submission.body
-            && Some(&record.user_id) == submission.sub.as_ref()
-            && number_of(&record.message_id) == Some(number);
+        let has_body = record.body.as_ref() == Some(&submission.body);
+        let key = (record.user_id.clone(), record.payment_and_request.clone());
+        let is_faithful =
+            self.record_key(number) == Some(key) && number_of(&record.message_id) == Some(number);
         let is_due = match record.kind {
-            Kind::Held => self.letters.contains_key(&number),
-            Kind::Refused => self.expected_refusal(number).is_some_and(|(key, reason, fields)| {
-                key.1 == record.payment_and_request
-                    && reason == record.reason
-                    && (reason != "conflict" || fields == record.fields)
+            Kind::Held | Kind::Discarded => has_body && self.letters.contains_key(&number),
+            Kind::Refused => {
+                has_body && self.may_be_refused(number, &record.reason, &record.fields)
+            }
+            Kind::Duplicate => self.stored_beside(number).is_some_and(|(stored_by, fields)| {
+                let is_same_bytes = self.accepted[stored_by].body == submission.body;
+                let is_kept = if is_same_bytes { record.body.is_none() } else { has_body };
+                stored_by != number && fields.is_empty() && is_kept
             }),
         };
         if !is_faithful || !is_due {
@@ -133,6 +164,8 @@ impl World {
             DeadReason::CollectionFull => true,
             // Only the operator's tool says so, never the function.
             DeadReason::Unknown => false,
+            // Every message here is a payment.
+            DeadReason::UnknownKind => false,
             DeadReason::Throttled
             | DeadReason::Unavailable
             | DeadReason::TimedOut
@@ -151,52 +184,66 @@ impl World {
 
     /// Invariant 1, whenever a message is gone.
     pub(crate) fn check_accounted(&mut self, number: usize) {
-        let is_durable = self.is_stored(number) || self.is_refused(number);
-        if !is_durable && !self.queues.holds(number) {
+        let is_discarded = self.discarded.contains(&number)
+            && (self.record_key(number).is_none()
+                || self.recorded_kind(number) == Some(Kind::Discarded));
+        if !self.is_final(number) && !is_discarded && !self.queues.holds(number) {
             self.broken(1, format!("r{number} is lost"));
         }
     }
 
-    /// Whether an outcome is durable, so that its message may be deleted (invariant 8).
+    /// Whether an outcome is durable, so that its message may be deleted (invariant 8). What is refused on
+    /// record stays so where the other version of the function sees a duplicate later.
     pub(crate) fn is_durable(&self, number: usize, outcome: &Outcome, has_letter: bool) -> bool {
-        let stored_by = match self.accepted.get(number).map(|submission| &submission.class) {
-            Some(Class::Payment(key, _)) => self.stored_by.get(key).copied(),
-            Some(Class::Refused(..) | Class::Unverified) | None => None,
-        };
+        let kind = self.recorded_kind(number);
+        let beside = self.stored_beside(number);
         match outcome {
-            Outcome::Stored => self.is_stored(number) && stored_by == Some(number),
-            Outcome::Duplicate => self.is_stored(number) && stored_by != Some(number),
-            Outcome::Refused(refusal) => {
-                let expected = self.expected_refusal(number);
-                self.is_refused(number)
-                    && expected.is_some_and(|(_, reason, _)| reason == refusal.reason())
+            Outcome::Stored => self.is_stored(number),
+            Outcome::Duplicate => {
+                let is_other = |(by, fields): (usize, Vec<_>)| by != number && fields.is_empty();
+                beside.is_some_and(is_other)
+                    && matches!(kind, Some(Kind::Duplicate | Kind::Refused))
             }
+            // Whether for the right reason was checked when it was recorded.
+            Outcome::Refused(_) => kind == Some(Kind::Refused),
             Outcome::Dead(_) => has_letter,
             Outcome::Retry(_) => false,
         }
     }
 
     /// Invariants 1, 7, 10 and 12 when everything has come to rest: the tables are what the accepted
-    /// submissions say, given which of two conflicting ones came first, and nothing else is there.
+    /// submissions say, given which of two conflicting ones came first, nothing else is there, and
+    /// whoever asks for one submission is told what became of this one.
     pub(crate) fn check_rest(&mut self) {
-        let mut refusals = 0;
+        let mut records = 0;
         for number in 0..self.accepted.len() {
-            let (is_stored, is_refused) = (self.is_stored(number), self.is_refused(number));
-            refusals += usize::from(is_refused);
+            let kind = self.recorded_kind(number);
+            records += usize::from(kind.is_some());
             let is_dead = self.queues.holds(number);
-            let is_right = match self.accepted[number].class {
-                Class::Payment(..) => is_stored != is_refused && !is_dead,
-                Class::Refused(..) => is_refused && !is_dead,
-                Class::Unverified => is_dead && !is_stored && !is_refused,
+            let is_refused = kind == Some(Kind::Refused);
+            let is_right = match &self.accepted[number].class {
+                Class::Payment(_, content) => {
+                    let is_strict = self.strict_version.is_some() && content.is_strictly_invalid();
+                    let is_due = match self.stored_beside(number) {
+                        Some((stored_by, _)) if stored_by == number => true,
+                        Some((_, fields)) if fields.is_empty() => kind == Some(Kind::Duplicate),
+                        Some(_) => is_refused,
+                        None => false,
+                    };
+                    !is_dead && (is_due || (is_strict && is_refused))
+                }
+                Class::Refused(..) => !is_dead && is_refused,
+                Class::Unverified => is_dead,
             };
             if !is_right {
-                let state = format!("stored {is_stored}, refused {is_refused}, dead {is_dead}");
+                let state = format!("on record as {kind:?}, dead {is_dead}");
                 self.broken(12, format!("r{number} came to rest wrongly: {state}"));
             }
+            self.check_answer(number);
         }
-        let recorded = self.refusals.values().filter(|record| record.kind == Kind::Refused).count();
-        if recorded != refusals || self.payments.len() != self.stored_by.len() {
-            self.broken(12, format!("{recorded} refusals on record instead of {refusals}"));
+        if self.refusals.len() != records || self.payments.len() != self.stored_by.len() {
+            let found = self.refusals.len();
+            self.broken(12, format!("{found} submissions on record instead of {records}"));
         }
         let max = self.receive_count_max;
         let has_reason = |message: &Message| {
@@ -205,6 +252,24 @@ impl World {
         if let Some(message) = self.queues.dead.iter().find(|message| !has_reason(message)) {
             let id = message.id();
             self.broken(7, format!("{id} is dead without a reason"));
+        }
+    }
+
+    /// What the API answers to whoever asks for this submission, from what is in the tables.
+    fn check_answer(&mut self, number: usize) {
+        let Some((user, filed)) = self.record_key(number) else { return };
+        let id = filed.split('#').next().unwrap_or_default().to_owned();
+        let item = self.payments.get(&(id.clone(), user)).cloned();
+        let item = item.map(|item| read_payment(item).expect("the function wrote the item"));
+        let record = self.recorded(number).cloned();
+        let answer = if self.is_sabotaged(Sabotage::AnsweredAboutAnother) {
+            of_payment(&id, item, record.into_iter().collect())
+        } else {
+            of_submission(&id, &request_id(number), item, record)
+        };
+        let answer = answer.map(|answer| (answer.request_id, answer.status == Status::Stored));
+        if answer != Some((request_id(number), self.is_stored(number))) {
+            self.broken(1, format!("whoever asks for r{number} is answered {answer:?}"));
         }
     }
 

@@ -22,7 +22,16 @@ pub struct Content {
     extra: Option<u32>,
 }
 
+/// The largest amount, in minor units, that the stricter of two versions of the function takes.
+pub const STRICT_AMOUNT_MINOR_MAX: u64 = 1_150;
+
 impl Content {
+    /// Whether the stricter version of the function refuses such a payment.
+    #[must_use]
+    pub fn is_strictly_invalid(self) -> bool {
+        minor_units(self.amount) > STRICT_AMOUNT_MINOR_MAX
+    }
+
     /// Names of the properties in which two payments differ.
     #[must_use]
     pub fn differences(self, other: Content) -> Vec<&'static str> {
@@ -38,10 +47,16 @@ impl Content {
     }
 }
 
+/// Amounts are 10.50, 11.50 and 12.50.
+fn minor_units(amount: u32) -> u64 {
+    u64::from(amount) * 100 + 1_050
+}
+
 /// What must become of a submission.
 #[derive(Debug, Clone)]
 pub enum Class {
-    /// A payment for the submitter: stored, or a duplicate, or a conflict with what came first.
+    /// A payment for the submitter: stored, or a duplicate, or a conflict with what came first, or
+    /// refused by the stricter version before it was stored.
     Payment(Key, Content),
     /// Refused for this reason and filed under this paymentId.
     Refused(Option<String>, &'static str),
@@ -109,7 +124,7 @@ pub fn submit(rng: &mut Rng, before: &[Submission], now_ms: i64) -> Submission {
             (Class::Refused(Some(id), "owner_mismatch"), body)
         }
         (44..50, _) => invalid(rng, id, &user, content),
-        (50..54, _) => (Class::Refused(None, "malformed"), malformed(rng, &id)),
+        (50..54, _) => malformed(rng, id),
         (54..57, _) => (Class::Unverified, spell(rng, &id, &user, content)),
         (_, _) => payment(rng, (id, user.clone()), content),
     };
@@ -145,14 +160,17 @@ fn invalid(rng: &mut Rng, id: String, user: &str, content: Content) -> (Class, S
     (Class::Refused(Some(id), "invalid"), body)
 }
 
-fn malformed(rng: &mut Rng, id: &str) -> String {
-    match rng.u32(0..5) {
-        0 => "[1]".to_owned(),
-        1 => "{".to_owned(),
-        2 => format!(r#"{{"paymentId":"{id}","paymentId":"{id}"}}"#),
-        3 => format!(r#"{{"paymentId":"{id}","deep":{}{}}}"#, "[".repeat(40), "]".repeat(40)),
-        _ => format!(r#"{{"paymentId":"{id}"}}{{}}"#),
-    }
+fn malformed(rng: &mut Rng, id: String) -> (Class, String) {
+    let deep = |bracket: &str| bracket.repeat(40);
+    let (is_id_readable, body) = match rng.u32(0..6) {
+        0 => (false, "[1]".to_owned()),
+        1 => (false, "{".to_owned()),
+        2 => (false, format!(r#"{{"paymentId":"{id}","paymentId":"{id}"}}"#)),
+        3 => (true, format!(r#"{{"paymentId":"{id}","deep":{}{}}}"#, deep("["), deep("]"))),
+        4 => (true, format!(r#"{{"amount":"1","paymentId":"{id}","amount":"1"}}"#)),
+        _ => (true, format!(r#"{{"paymentId":"{id}"}}{{}}"#)),
+    };
+    (Class::Refused(is_id_readable.then_some(id), "malformed"), body)
 }
 
 /// A payment in one of its spellings: order of properties, white space, escapes, zeros.
@@ -163,7 +181,7 @@ fn spell(rng: &mut Rng, id: &str, user: &str, content: Content) -> String {
         [r"$input #set\n", r"\u0024input #set\u000a"],
     ];
     const NUMBERS: [[&str; 2]; 3] = [["2.5", "25e-1"], ["100", "1.00E2"], ["-0.125", "-0.1250"]];
-    let amount = 10 + content.amount;
+    let amount = minor_units(content.amount) / 100;
     let amount = if rng.bool() { format!("{amount}.50") } else { format!("{amount}.5") };
     let text = TEXTS[content.description as usize][rng.usize(0..2)];
     let mut properties = vec![

@@ -28,7 +28,9 @@ kinds! {
     Place {
         /// The conditional put of a payment.
         Put "put",
-        /// The put of a refused or held payment.
+        /// The read of a payment that may be stored.
+        Read "read",
+        /// The put of a submission that is not the stored one.
         Record "record",
         /// The message to the dead-letter queue.
         DeadLetter "dead letter",
@@ -76,6 +78,8 @@ kinds! {
         Redrive "re-drive",
         /// A re-drive sends the copy and fails to delete the letter.
         RedriveTwice "re-drive twice",
+        /// An operator throws a dead letter away.
+        Discard "discard",
     }
 }
 
@@ -144,6 +148,16 @@ pub enum Sabotage {
     HeldReplacesRefusal,
     /// A refusal is recorded again by each invocation.
     RefusedAgain,
+    /// A duplicate is reported as recorded and is not.
+    DuplicateForgotten,
+    /// A refusal is filed under no paymentId although its body names one.
+    FiledUnderNothing,
+    /// A letter is thrown away and nobody is told.
+    DiscardedUnsaid,
+    /// A stricter rule judges without asking whether the payment is stored.
+    StoredJudged,
+    /// A question about one submission is answered about its payment.
+    AnsweredAboutAnother,
     /// The response acknowledges everything.
     EverythingAcknowledged,
     /// Every other record takes the first one's failure.
@@ -169,8 +183,13 @@ impl Sabotage {
         (Sabotage::AttributeDropped, &[6]),
         (Sabotage::ReasonMissing, &[7]),
         (Sabotage::RefusalForgotten, &[8]),
-        (Sabotage::HeldReplacesRefusal, &[8, 12]),
+        (Sabotage::HeldReplacesRefusal, &[8, 9, 12]),
         (Sabotage::RefusedAgain, &[9, 12]),
+        (Sabotage::DuplicateForgotten, &[8]),
+        (Sabotage::FiledUnderNothing, &[8, 12]),
+        (Sabotage::DiscardedUnsaid, &[1]),
+        (Sabotage::StoredJudged, &[12]),
+        (Sabotage::AnsweredAboutAnother, &[1]),
         (Sabotage::EverythingAcknowledged, &[8]),
         (Sabotage::NeighboursFail, &[10]),
         (Sabotage::DeadlineIgnored, &[10]),

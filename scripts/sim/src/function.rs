@@ -7,14 +7,15 @@ use std::time::Duration;
 
 use payments_table::failure::Operation;
 use payments_table::item::of_payment;
-use payments_table::{Failure, Put, Submission};
+use payments_table::{Failure, Kind, PaymentItem, Put, Submission};
 use schema::envelope::{DeadLetter, DeadReason, attribute};
 use schema::payment::Payment;
+use schema::refusal::Refusal;
 use submit_payments::edges::{Edges, QueueFailure};
 use submit_payments::record::Record;
 use tokio::time::{Instant, sleep};
 
-use crate::clients::number_of;
+use crate::clients::{STRICT_AMOUNT_MINOR_MAX, number_of};
 use crate::faults::{Place, Sabotage};
 use crate::queue::Message;
 use crate::tally::Branch;
@@ -41,6 +42,8 @@ pub struct Seen {
 /// One invocation's edges.
 pub struct Function<'a> {
     world: &'a Mutex<World>,
+    /// Whether this version of the function has the stricter rules.
+    is_strict: bool,
     /// What it has seen.
     pub seen: Mutex<Seen>,
 }
@@ -52,6 +55,7 @@ impl<'a> UnderWay<'a> {
     fn begin(seen: &'a Mutex<Seen>, when: &'static str, place: Place) -> UnderWay<'a> {
         let call = match place {
             Place::Put => "put",
+            Place::Read => "read",
             Place::Record => "record",
             Place::DeadLetter => "dead letter",
             Place::Postpone => "postpone",
@@ -73,8 +77,8 @@ impl Drop for UnderWay<'_> {
 impl<'a> Function<'a> {
     /// Edges into a world.
     #[must_use]
-    pub fn new(world: &'a Mutex<World>) -> Function<'a> {
-        Function { world, seen: Mutex::default() }
+    pub fn new(world: &'a Mutex<World>, is_strict: bool) -> Function<'a> {
+        Function { world, is_strict, seen: Mutex::default() }
     }
 
     /// One call, with whatever is to happen to it.
@@ -82,7 +86,18 @@ impl<'a> Function<'a> {
         let number = number_of(id).unwrap_or(usize::MAX);
         let call = lock(self.world).call(place, number);
         if call.is_faulty {
-            lock(&self.seen).faulty.insert(number);
+            let mut seen = lock(&self.seen);
+            match &effect {
+                // A read says whose payment it is about, not which submission.
+                Effect::Read(key) => seen.faulty.extend(lock(self.world).submissions_of(key)),
+                Effect::Put(..)
+                | Effect::Record(_)
+                | Effect::DeadLetter(_)
+                | Effect::Postpone(..) => {
+                    seen.faulty.insert(number);
+                }
+            }
+            drop(seen);
             let (fate, took) = (call.fate, call.before + call.after);
             lock(self.world).log(|| format!("{place} of {id} will be {fate:?}, {took:?}"));
         }
@@ -118,6 +133,15 @@ fn queue_failure(attempted: &'static str, reason: DeadReason) -> QueueFailure {
 }
 
 impl Edges for Function<'_> {
+    fn parse(&self, body: &str) -> Result<Payment, Refusal> {
+        let payment = Payment::parse(body)?;
+        if self.is_strict && payment.amount_minor() > STRICT_AMOUNT_MINOR_MAX {
+            let (field, rule) = ("amount".to_owned(), "must not be so large");
+            return Err(Refusal::Invalid { field, rule });
+        }
+        Ok(payment)
+    }
+
     async fn put_payment(
         &self,
         payment: &Payment,
@@ -136,13 +160,35 @@ impl Edges for Function<'_> {
                 Ok(put)
             }
             Err(_) if self.is_sabotaged(Sabotage::ErrorSwallowed) => Ok(Put::Stored),
-            Ok(Applied::Done) => Err(failure(Operation::PutPayment, DeadReason::UnknownError)),
+            Ok(_) => Err(failure(Operation::PutPayment, DeadReason::UnknownError)),
             Err(reason) => Err(failure(Operation::PutPayment, reason)),
         }
     }
 
+    async fn stored_payment(
+        &self,
+        user_id: &str,
+        payment_id: &str,
+    ) -> Result<Option<PaymentItem>, Failure> {
+        if self.is_sabotaged(Sabotage::StoredJudged) {
+            return Ok(None);
+        }
+        let effect = Effect::Read((payment_id.to_owned(), user_id.to_owned()));
+        match self.call(Place::Read, payment_id, effect).await {
+            Ok(Applied::Read(item)) => Ok(item),
+            Ok(_) => Err(failure(Operation::ReadPayment, DeadReason::UnknownError)),
+            Err(reason) => Err(failure(Operation::ReadPayment, reason)),
+        }
+    }
+
     async fn record(&self, record: &payments_table::Record) -> Result<(), Failure> {
-        if self.is_sabotaged(Sabotage::RefusalForgotten) {
+        let is_forgotten = match record.kind {
+            Kind::Duplicate => self.is_sabotaged(Sabotage::DuplicateForgotten),
+            Kind::Refused | Kind::Held | Kind::Discarded => {
+                self.is_sabotaged(Sabotage::RefusalForgotten)
+            }
+        };
+        if is_forgotten {
             return Ok(());
         }
         let effect = Effect::Record(Box::new(record.clone()));

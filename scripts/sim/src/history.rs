@@ -136,26 +136,17 @@ async fn direct(world: &Mutex<World>) {
     lock(world).is_over = true;
 }
 
-/// Peace: the queue drains, every letter is re-driven, and re-driving all of them again, twice over,
-/// changes nothing.
+/// Peace: the queue drains, every letter that ever was is re-driven, also what was discarded, and
+/// re-driving all of them again, twice over, changes nothing.
 async fn rest(world: &Mutex<World>) {
     drained(world).await;
-    {
-        let mut world = lock(world);
-        for letter in std::mem::take(&mut world.queues.dead) {
-            world.redrive(&letter);
-        }
-    }
+    lock(world).redrive_all(1);
     drained(world).await;
     let before = {
         let mut world = lock(world);
         world.check_rest();
         let before = world.snapshot();
-        world.queues.dead.clear();
-        for letter in world.letters.clone().into_values() {
-            world.redrive(&letter);
-            world.redrive(&letter);
-        }
+        world.redrive_all(2);
         before
     };
     drained(world).await;
@@ -184,7 +175,7 @@ async fn drained(world: &Mutex<World>) {
     }
 }
 
-/// An operator who re-drives dead letters at any moment.
+/// An operator who re-drives and discards dead letters at any moment.
 async fn operate(world: &Mutex<World>) {
     loop {
         let pause = lock(world).millis(10_000..10 * 60_000);
@@ -194,6 +185,10 @@ async fn operate(world: &Mutex<World>) {
             return;
         }
         for letter in std::mem::take(&mut world.queues.dead) {
+            if world.strikes(Fault::Discard, Place::Elsewhere) {
+                world.discard(&letter);
+                continue;
+            }
             let is_spent = letter.copy as usize >= COPIES_MAX;
             if is_spent || !world.strikes(Fault::Redrive, Place::Elsewhere) {
                 world.queues.dead.push(letter);
@@ -270,7 +265,8 @@ fn event(world: &mut World, batch: &[Message], is_nameless: bool) -> SqsEvent {
 }
 
 async fn invoke(world: &Mutex<World>, version: &Version, mut batch: Vec<Message>) {
-    let function = Function::new(world);
+    let is_strict = lock(world).is_strict(version.name);
+    let function = Function::new(world, is_strict);
     let (disturbance, event, invocation) = {
         let mut world = lock(world);
         let disturbance = disturb(&mut world, &mut batch);

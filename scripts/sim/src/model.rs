@@ -16,12 +16,13 @@ const RECEIVES_MAX: u8 = 2;
 /// Deliveries under way at once.
 const DELIVERIES_MAX: usize = 2;
 
-/// The design, and two that are known to be wrong.
+/// The design, and three that are known to be wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Design {
     Ours,
     UnconditionalPut,
     AcknowledgeBeforeDeadLetter,
+    DuplicateUnrecorded,
 }
 
 /// One delivery's next step.
@@ -31,6 +32,8 @@ enum Step {
     Put,
     /// Record the refusal of a conflict.
     Refuse,
+    /// Record that another request stored the same payment.
+    Repeat,
     /// The last permitted receive failed: send the dead letter.
     SendDeadLetter,
     /// Delete the message, and then take this step, which only a wrong design has.
@@ -44,6 +47,7 @@ struct Submission {
     on_queue: Option<u8>,
     is_dead: bool,
     is_refused: bool,
+    is_duplicate: bool,
     was_redriven: bool,
 }
 
@@ -65,7 +69,8 @@ struct State {
     submissions: [Submission; 3],
     /// Deliveries under way, sorted.
     deliveries: Vec<Delivery>,
-    stored: Option<u8>,
+    /// Whose payment is stored.
+    stored: Option<usize>,
     /// Whether a stored payment was ever overwritten.
     is_overwritten: bool,
 }
@@ -96,10 +101,16 @@ impl State {
     fn take(&mut self, design: Design, index: usize, fate: Fate) {
         let delivery = self.deliveries.remove(index);
         let who = delivery.who;
-        let mut conflicts = false;
+        let acknowledge = Step::Acknowledge { then_send_dead_letter: false };
+        let mut after_put = acknowledge;
         match (delivery.step, fate) {
             (_, Fate::Refused) => {}
-            (Step::Put, Fate::Works | Fate::ReplyLost) => conflicts = self.put(design, BODIES[who]),
+            (Step::Put, Fate::Works | Fate::ReplyLost) => {
+                after_put = self.put(design, who).unwrap_or(acknowledge);
+            }
+            (Step::Repeat, Fate::Works | Fate::ReplyLost) => {
+                self.submissions[who].is_duplicate = true;
+            }
             (Step::Refuse, Fate::Works | Fate::ReplyLost) => {
                 self.submissions[who].is_refused = true;
             }
@@ -113,17 +124,18 @@ impl State {
                 }
             }
         }
-        let acknowledge = Step::Acknowledge { then_send_dead_letter: false };
         let last_step = match design {
-            Design::Ours | Design::UnconditionalPut => Step::SendDeadLetter,
+            Design::Ours | Design::UnconditionalPut | Design::DuplicateUnrecorded => {
+                Step::SendDeadLetter
+            }
             Design::AcknowledgeBeforeDeadLetter => {
                 Step::Acknowledge { then_send_dead_letter: true }
             }
         };
         let next = match (delivery.step, fate) {
-            (Step::Put, Fate::Works) if conflicts => Some(Step::Refuse),
-            (Step::Put | Step::Refuse | Step::SendDeadLetter, Fate::Works) => Some(acknowledge),
-            (Step::Put | Step::Refuse, Fate::ReplyLost | Fate::Refused) => {
+            (Step::Put, Fate::Works) => Some(after_put),
+            (Step::Refuse | Step::Repeat | Step::SendDeadLetter, Fate::Works) => Some(acknowledge),
+            (Step::Put | Step::Refuse | Step::Repeat, Fate::ReplyLost | Fate::Refused) => {
                 delivery.is_last.then_some(last_step)
             }
             (Step::SendDeadLetter, Fate::ReplyLost | Fate::Refused) => None,
@@ -137,21 +149,29 @@ impl State {
         }
     }
 
-    /// Puts a payment; whether it conflicts with the stored one.
-    fn put(&mut self, design: Design, body: u8) -> bool {
+    /// Puts a payment; the step that must follow when another one is stored.
+    fn put(&mut self, design: Design, who: usize) -> Option<Step> {
+        let is_same = |stored: usize| BODIES[stored] == BODIES[who];
         match (self.stored, design) {
-            (Some(stored), Design::Ours | Design::AcknowledgeBeforeDeadLetter) => stored != body,
-            (stored, Design::Ours | Design::UnconditionalPut)
-            | (stored @ None, Design::AcknowledgeBeforeDeadLetter) => {
-                self.is_overwritten |= stored.is_some_and(|stored| stored != body);
-                self.stored = Some(body);
-                false
+            (None, _) => {
+                self.stored = Some(who);
+                None
             }
+            (Some(stored), Design::UnconditionalPut) => {
+                self.is_overwritten |= !is_same(stored);
+                self.stored = Some(who);
+                None
+            }
+            (Some(stored), _) if stored == who => None,
+            (Some(stored), Design::DuplicateUnrecorded) if is_same(stored) => None,
+            (Some(stored), _) => Some(if is_same(stored) { Step::Repeat } else { Step::Refuse }),
         }
     }
 
+    /// Whether whoever asks for this very submission learns what became of it.
     fn has_outcome(&self, who: usize) -> bool {
-        self.stored == Some(BODIES[who]) || self.submissions[who].is_refused
+        let Submission { is_refused, is_duplicate, .. } = self.submissions[who];
+        self.stored == Some(who) || is_refused || is_duplicate
     }
 
     fn is_at_rest(&self) -> bool {
@@ -235,9 +255,15 @@ impl Model for Design {
             Property::always("a stored payment never changes", |_, state: &State| {
                 !state.is_overwritten
             }),
-            Property::always("only a conflict is refused", |_, state: &State| {
-                let refused = |who: usize| state.submissions[who].is_refused;
-                (0..BODIES.len()).all(|who| !refused(who) || state.stored != Some(BODIES[who]))
+            Property::always("only a conflict is refused, only the same repeated", |_, state| {
+                let state: &State = state;
+                let is_right = |who: usize, stored: usize| {
+                    let Submission { is_refused, is_duplicate, .. } = state.submissions[who];
+                    let is_same = BODIES[who] == BODIES[stored];
+                    !(is_refused && is_same) && !(is_duplicate && (!is_same || who == stored))
+                };
+                let stored = state.stored;
+                stored.is_none_or(|stored| (0..BODIES.len()).all(|who| is_right(who, stored)))
             }),
             Property::eventually("the queue drains", |_, state: &State| state.is_at_rest()),
             Property::sometimes("a conflict is refused", |_, state: &State| {
@@ -245,6 +271,9 @@ impl Model for Design {
             }),
             Property::sometimes("what came second is stored first", |_, state: &State| {
                 state.stored == Some(2) && state.submissions[0].is_refused
+            }),
+            Property::sometimes("a duplicate is on record", |_, state: &State| {
+                state.is_at_rest() && state.submissions[1].is_duplicate
             }),
             Property::sometimes("a stored payment lies dead as well", |_, state: &State| {
                 state.submissions[0].is_dead && state.has_outcome(0)
@@ -284,6 +313,14 @@ mod tests {
     fn an_acknowledgement_before_the_dead_letter_loses_a_payment() {
         let broken = "nothing accepted is lost";
         let design = Design::AcknowledgeBeforeDeadLetter;
+        let checker = design.checker().finish_when(until(broken)).spawn_bfs().join();
+        assert!(checker.discovery(broken).is_some());
+    }
+
+    #[test]
+    fn a_duplicate_that_is_not_recorded_is_lost_to_whoever_asks_for_it() {
+        let broken = "nothing accepted is lost";
+        let design = Design::DuplicateUnrecorded;
         let checker = design.checker().finish_when(until(broken)).spawn_bfs().join();
         assert!(checker.discovery(broken).is_some());
     }

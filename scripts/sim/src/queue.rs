@@ -2,6 +2,7 @@
 //! and the move of what was received too often.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use aws_lambda_events::sqs::{SqsMessage, SqsMessageAttribute};
@@ -40,7 +41,7 @@ impl Message {
         let mut message = SqsMessage::default();
         message.message_id = Some(self.id());
         message.receipt_handle = Some(format!("{}/{}", self.id(), self.receive_count));
-        message.md5_of_body = Some("not looked at".to_owned());
+        message.md5_of_body = Some(hash_of(&self.body));
         message.body = Some(self.body.clone());
         let count = ("ApproximateReceiveCount".to_owned(), self.receive_count.to_string());
         let trace = self.trace_header.clone().map(|trace| ("AWSTraceHeader".to_owned(), trace));
@@ -67,6 +68,14 @@ impl Message {
         }
         message
     }
+}
+
+/// Stands for the MD5 of a body: equal bodies have equal ones.
+#[must_use]
+pub fn hash_of(body: &str) -> String {
+    let mut hasher = DefaultHasher::new();
+    body.hash(&mut hasher);
+    format!("{:016x}", hasher.finish())
 }
 
 /// The queues.

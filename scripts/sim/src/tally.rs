@@ -13,8 +13,9 @@ use crate::faults::{Fault, Place};
 pub type Branch = (&'static str, &'static str);
 
 /// Reasons for a retry or a death.
-pub const REASONS: [DeadReason; 12] = [
+pub const REASONS: [DeadReason; 13] = [
     DeadReason::Unverified,
+    DeadReason::UnknownKind,
     DeadReason::Throttled,
     DeadReason::Unavailable,
     DeadReason::TimedOut,
@@ -44,7 +45,7 @@ pub fn branches() -> Vec<Branch> {
 /// and before the acknowledgement.
 #[must_use]
 pub fn crash_points() -> Vec<Branch> {
-    let calls = ["put", "record", "dead letter", "postpone"];
+    let calls = ["put", "read", "record", "dead letter", "postpone"];
     let mut points: Vec<Branch> =
         calls.iter().flat_map(|call| [("before", *call), ("after", *call)]).collect();
     points.extend([("before", "anything"), ("before", "acknowledgement")]);

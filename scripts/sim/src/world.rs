@@ -8,13 +8,14 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use bigdecimal::BigDecimal;
 use fastrand::Rng;
 use payments_table::item::{Item, read_payment};
-use payments_table::{Kind, Put, Record};
+use payments_table::record::Because;
+use payments_table::{Kind, PaymentItem, Put, Record};
 use schema::envelope::{DeadReason, attribute};
 use tokio::time::Instant;
 
-use crate::clients::{Key, Submission};
+use crate::clients::{Class, Key, Submission, request_id};
 use crate::faults::{Fault, Place, Rates, Sabotage};
-use crate::queue::{Message, Queues};
+use crate::queue::{Message, Queues, hash_of};
 use crate::tally::{REASONS, Tally};
 
 /// When histories begin, in milliseconds since 1970-01-01 UTC.
@@ -39,7 +40,9 @@ impl fmt::Display for Violation {
 pub enum Effect {
     /// Store a payment unless one is stored.
     Put(Key, Item),
-    /// Record a refused or held payment.
+    /// Read a payment.
+    Read(Key),
+    /// Record a submission that is not the stored one.
     Record(Box<Record>),
     /// Send a message to the dead-letter queue.
     DeadLetter(Box<Message>),
@@ -51,6 +54,8 @@ pub enum Effect {
 pub enum Applied {
     /// Of a put.
     Put(Put),
+    /// Of a read.
+    Read(Option<PaymentItem>),
     /// Of everything else.
     Done,
 }
@@ -104,16 +109,24 @@ pub struct World {
     pub receive_count_max: u32,
     /// Invocations that run.
     pub in_flight: u32,
-    /// Whether everybody may go home.
+    /// Whether the history is over: clients, pollers and the operator stop.
     pub is_over: bool,
     /// What was accepted.
     pub accepted: Vec<Submission>,
     /// The table of payments.
     pub payments: BTreeMap<Key, Item>,
-    /// The table of refused and held payments.
+    /// The table of the submissions that are not the stored ones.
     pub refusals: BTreeMap<Key, Record>,
-    /// Pairs that were ever stored, and by which submission.
-    pub stored_by: BTreeMap<Key, usize>,
+    /// Pairs that were ever stored, by which submission, and when.
+    pub stored_by: BTreeMap<Key, (usize, Instant)>,
+    /// When the function last saw that a pair is not stored.
+    pub seen_missing: BTreeMap<Key, Instant>,
+    /// The version that refuses payments that the other one takes, if the two have different rules.
+    pub strict_version: Option<&'static str>,
+    /// Whether both versions run; then only the newer one's rules are left.
+    is_canary: bool,
+    /// Submissions whose letter was thrown away.
+    pub discarded: BTreeSet<usize>,
     /// The last dead letter of each submission that ever had one.
     pub letters: BTreeMap<usize, Message>,
     /// Counts.
@@ -132,6 +145,7 @@ impl World {
     #[must_use]
     pub fn new(seed: u64, sabotage: Option<Sabotage>, is_traced: bool) -> World {
         let mut rng = Rng::with_seed(seed);
+        let strict_version = [None, Some("1"), Some("2"), Some("2")][rng.usize(0..4)];
         World {
             rates: Rates::draw(&mut rng),
             receive_count_max: rng.u32(2..=5),
@@ -144,6 +158,10 @@ impl World {
             payments: BTreeMap::new(),
             refusals: BTreeMap::new(),
             stored_by: BTreeMap::new(),
+            seen_missing: BTreeMap::new(),
+            strict_version,
+            is_canary: true,
+            discarded: BTreeSet::new(),
             letters: BTreeMap::new(),
             tally: Tally { histories: 1, ..Tally::default() },
             violation: None,
@@ -222,9 +240,16 @@ impl World {
         self.tally.messages += 1;
     }
 
-    /// Ends all faults.
+    /// Whether a version of the function has the stricter rules.
+    #[must_use]
+    pub fn is_strict(&self, version: &str) -> bool {
+        self.strict_version == Some(if self.is_canary { version } else { "2" })
+    }
+
+    /// Ends all faults, and the canary.
     pub fn calm_down(&mut self) {
         self.log(|| "faults stop".to_owned());
+        self.is_canary = false;
         self.rates = Rates::calm();
         self.poison.clear();
     }
@@ -234,6 +259,7 @@ impl World {
         loop {
             match REASONS[self.rng.usize(0..REASONS.len())] {
                 DeadReason::Unverified
+                | DeadReason::UnknownKind
                 | DeadReason::DeadlineExceeded
                 | DeadReason::Panicked
                 | DeadReason::Unknown => {}
@@ -305,6 +331,7 @@ impl World {
     fn apply_now(&mut self, effect: Effect) -> Applied {
         match effect {
             Effect::Put(key, item) => return Applied::Put(self.put(key, item)),
+            Effect::Read(key) => return Applied::Read(self.read(key)),
             Effect::Record(record) => self.record(*record),
             Effect::DeadLetter(message) => self.dead_letter(*message),
             Effect::Postpone(submission, copy, receive, delay) => {
@@ -337,13 +364,26 @@ impl World {
         Put::Stored
     }
 
-    fn record(&mut self, record: Record) {
+    fn read(&mut self, key: Key) -> Option<PaymentItem> {
+        let item = self.payments.get(&key).cloned();
+        let item = item.map(|item| read_payment(item).expect("the function wrote the item"));
+        self.log(|| format!("read {}: stored {}", key.0, item.is_some()));
+        if item.is_none() {
+            self.seen_missing.insert(key, Instant::now());
+        }
+        item
+    }
+
+    fn record(&mut self, mut record: Record) {
+        if self.is_sabotaged(Sabotage::FiledUnderNothing) && record.reason == "malformed" {
+            record.payment_and_request = format!("-#{}", record.request_id);
+        }
         let key = (record.user_id.clone(), record.payment_and_request.clone());
-        let replaces_refusal = self.is_sabotaged(Sabotage::HeldReplacesRefusal);
-        let writes = match (self.refusals.get(&key).map(|known| known.kind), record.kind) {
-            (None, _) | (Some(Kind::Held), Kind::Refused) => true,
-            (Some(Kind::Refused), Kind::Held) => replaces_refusal,
-            (Some(Kind::Held), Kind::Held) | (Some(Kind::Refused), Kind::Refused) => false,
+        let replaces_refusal =
+            record.kind == Kind::Held && self.is_sabotaged(Sabotage::HeldReplacesRefusal);
+        let writes = match self.refusals.get(&key).map(|known| known.kind) {
+            None | Some(Kind::Held | Kind::Discarded) => true,
+            Some(Kind::Refused | Kind::Duplicate) => replaces_refusal,
         };
         self.log(|| format!("record {record:?}: {}", if writes { "written" } else { "exists" }));
         if self.is_sabotaged(Sabotage::RefusedAgain) {
@@ -456,6 +496,63 @@ impl World {
         let message = letter.redriven(copy, Instant::now());
         self.log(|| format!("re-drive {} as {}", letter.id(), message.id()));
         self.queues.send(message);
+    }
+
+    /// Sends every letter that ever was back to the queue, so many times.
+    pub fn redrive_all(&mut self, times: usize) {
+        self.queues.dead.clear();
+        self.discarded.clear();
+        for letter in self.letters.clone().into_values() {
+            for _ in 0..times {
+                self.redrive(&letter);
+            }
+        }
+    }
+
+    /// Throws a dead letter away, as the operator's tool does: first the record, then the letter.
+    pub fn discard(&mut self, letter: &Message) {
+        let number = letter.submission;
+        self.log(|| format!("discard {}", letter.id()));
+        self.discarded.insert(number);
+        let Submission { sub, body, class, .. } = &self.accepted[number];
+        let payment_id = match class {
+            Class::Payment((id, _), _) => Some(id.as_str()),
+            Class::Refused(id, _) => id.as_deref(),
+            Class::Unverified => return,
+        };
+        let because = Because {
+            kind: Kind::Discarded,
+            reason: "by_operator",
+            message: "discarded".to_owned(),
+            fields: Vec::new(),
+        };
+        let submission = payments_table::Submission {
+            request_id: request_id(number),
+            message_id: letter.id(),
+            accepted_at_ms: 0,
+            body_md5: hash_of(body),
+            schema_version: 1,
+        };
+        let sub = sub.as_deref().unwrap_or_default();
+        let now_ms = self.now_ms();
+        let record = Record::new(sub, payment_id, &submission, Some(body), because, now_ms);
+        if !self.is_sabotaged(Sabotage::DiscardedUnsaid) {
+            self.record(record);
+        }
+        self.check_accounted(number);
+    }
+
+    /// Submissions of a payment.
+    #[must_use]
+    pub fn submissions_of(&self, key: &Key) -> Vec<usize> {
+        let is_of = |submission: &Submission| match &submission.class {
+            Class::Payment(payment, _) => payment == key,
+            Class::Refused(id, _) => {
+                id.as_ref() == Some(&key.0) && submission.sub.as_ref() == Some(&key.1)
+            }
+            Class::Unverified => false,
+        };
+        (0..self.accepted.len()).filter(|number| is_of(&self.accepted[*number])).collect()
     }
 
     /// Submissions that wait on the dead-letter queue.

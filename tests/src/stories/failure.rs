@@ -18,7 +18,7 @@ pub(crate) fn all() -> Vec<Trial> {
         a_dead_letter_sent_back_after_the_repair_is_stored,
         a_message_without_a_verified_subject_is_an_operators_business,
         one_poison_among_nine_good_payments_harms_none,
-        a_record_is_written_once_and_only_a_refusal_replaces_a_held_one,
+        a_record_gives_way_only_where_it_is_held_or_discarded,
         what_a_payment_says_never_reaches_a_log,
         every_accepted_payment_has_its_outcome_whatever_goes_wrong,
     ]
@@ -116,7 +116,7 @@ async fn one_poison_among_nine_good_payments_harms_none() {
     assert!(!stack.logs().contains(r#""outcome":"retry""#), "one delivery was enough for all");
 }
 
-async fn a_record_is_written_once_and_only_a_refusal_replaces_a_held_one() {
+async fn a_record_gives_way_only_where_it_is_held_or_discarded() {
     let stack = Stack::start().await;
     let name = |name: &str| stack.at(name).to_owned();
     let table =
@@ -130,15 +130,19 @@ async fn a_record_is_written_once_and_only_a_refusal_replaces_a_held_one() {
     };
     let record = |kind: Kind, reason: &'static str| {
         let because = Because { kind, reason, message: String::new(), fields: Vec::new() };
-        Record::new("user", None, &submission, "body", because, 0)
+        Record::new("user", None, &submission, Some("body"), because, 0)
     };
     let refused = Refusal::OwnerMismatch.reason();
     for (kind, reason, left) in [
         (Kind::Held, "throttled", ("held", "throttled")),
-        (Kind::Held, "timed_out", ("held", "throttled")),
+        (Kind::Held, "timed_out", ("held", "timed_out")),
+        (Kind::Discarded, "by_operator", ("discarded", "by_operator")),
+        (Kind::Held, "throttled", ("held", "throttled")),
         (Kind::Refused, refused, ("refused", refused)),
         (Kind::Refused, "conflict", ("refused", refused)),
+        (Kind::Duplicate, "duplicate", ("refused", refused)),
         (Kind::Held, "throttled", ("refused", refused)),
+        (Kind::Discarded, "by_operator", ("refused", refused)),
     ] {
         table.record(&record(kind, reason)).await.unwrap();
         let records = stack.records().await;

@@ -113,17 +113,6 @@ impl Stack {
         }
     }
 
-    /// Sends all dead letters back to the main queue, as an operator does.
-    async fn move_dead_letters_back(&self) {
-        let arn = |name: &str| {
-            let queue = self.at(name).rsplit('/').next().unwrap().to_owned();
-            format!("arn:aws:sqs:us-east-1:000000000000:{queue}")
-        };
-        let move_task = self.sqs.start_message_move_task();
-        let move_task = move_task.source_arn(arn("deadLetterQueueUrl"));
-        move_task.destination_arn(arn("queueUrl")).send().await.unwrap();
-    }
-
     async fn user(&self) -> User {
         let id = Uuid::new_v4().to_string();
         let token = self.token(&["--user", &id]).await;
