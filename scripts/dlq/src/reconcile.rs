@@ -1,7 +1,7 @@
 //! What clients are told beside what lies in the dead-letter queue: `reconcile`. A letter that nobody sent
 //! back in time leaves its record `held` behind, and then nobody would ever tell the client.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::time::Duration;
 
 use futures::StreamExt;
