@@ -63,8 +63,7 @@ pub struct Filter {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
 
-    /// Only so many: the oldest of those that the queue shows first, which are about its oldest. No more
-    /// of the queue is read than that takes.
+    /// Only so many, of those that the queue shows first: no more of it is read than that takes.
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,

@@ -44,8 +44,8 @@ const APPROXIMATE: &str = "Counts are approximate: messages come and go, and SQS
     were released.";
 
 /// What the column RECEIVED means.
-const RECEIVED: &str = "RECEIVED counts deliveries to the function before death. Where\nthe queue moved a \
-    message itself (reason unknown) it is the\nqueue's own count, to which every look adds one.";
+const RECEIVED: &str = "RECEIVED counts deliveries to the function before death.\nWhere the queue moved a \
+    message itself (reason unknown) it\nis the queue's own count, to which every look adds one.";
 
 /// All letters that died of one reason.
 #[derive(Debug, PartialEq, Eq)]
