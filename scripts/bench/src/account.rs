@@ -36,7 +36,7 @@ pub struct Account {
     pub accepted: usize,
     /// Of these, stored under the request's own id.
     pub stored: usize,
-    /// Of the others, those whose payment another request stored.
+    /// Of the others, on record as duplicates of a stored payment.
     pub duplicates: usize,
     /// Of the others, refused on record.
     pub refused: usize,
@@ -114,12 +114,11 @@ fn compare(
         let id = item["paymentId"]["S"].as_str().unwrap_or_default();
         account.items_over_one += usize::from(stored.insert(id, item).is_some());
     }
-    let is_refused = |record: &&Value| record["kind"]["S"] == "refused";
-    let refused: HashSet<&str> = records
-        .iter()
-        .filter(is_refused)
-        .filter_map(|record| record["requestId"]["S"].as_str())
-        .collect();
+    let on_record = |kind: &str| -> HashSet<&str> {
+        let records = records.iter().filter(|record| record["kind"]["S"] == kind);
+        records.filter_map(|record| record["requestId"]["S"].as_str()).collect()
+    };
+    let (refused, duplicates) = (on_record("refused"), on_record("duplicate"));
     for Accepted { payment_id, request_id, due_ms } in accepted {
         let item = stored.get(payment_id.as_str());
         if let Some(item) = item.filter(|item| item["_requestId"]["S"] == request_id.as_str()) {
@@ -129,7 +128,7 @@ fn compare(
             account.last_stored_ms = account.last_stored_ms.max(stored_ms);
         } else if refused.contains(request_id.as_str()) {
             account.refused += 1;
-        } else if item.is_some() {
+        } else if duplicates.contains(request_id.as_str()) {
             account.duplicates += 1;
         } else if dead.contains(request_id) {
             account.dead += 1;
@@ -212,7 +211,7 @@ mod tests {
         let record = |request: &str, kind: &str| json!({ "requestId": { "S": request }, "kind": { "S": kind } });
         let accepted = [("a", "1"), ("a", "2"), ("a", "3"), ("b", "4"), ("c", "5"), ("d", "6")]
             .map(|(payment, request)| accepted(payment, request));
-        let records = [record("3", "refused"), record("4", "held")];
+        let records = [record("2", "duplicate"), record("3", "refused"), record("4", "held")];
         let dead = HashSet::from(["4".to_owned()]);
         let account = compare(&accepted, &[item("a", "1"), item("d", "6")], &records, &dead);
         assert_eq!((account.accepted, account.stored, account.duplicates), (6, 2, 1));

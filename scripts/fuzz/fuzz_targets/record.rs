@@ -5,6 +5,8 @@
 
 use aws_lambda_events::sqs::SqsEvent;
 use libfuzzer_sys::fuzz_target;
+use schema::envelope::Kind;
+use schema::payment::Payment;
 use submit_payments::record::{Plan, Record};
 
 fuzz_target!(|event: &[u8]| {
@@ -18,10 +20,11 @@ fuzz_target!(|event: &[u8]| {
         assert_eq!(Some(&record.message_id), message_id.as_ref());
         assert_eq!(record.body, body.unwrap_or_default());
         let sub = record.envelope.sub.as_deref();
-        match record.plan() {
+        match record.plan(Payment::parse) {
             Plan::Put(payment) => assert_eq!(sub, Some(payment.user_id().as_str())),
             Plan::Refuse(_) => assert!(sub.is_some()),
             Plan::Unverified => assert!(sub.is_none()),
+            Plan::UnknownKind => assert!(record.envelope.kind != Kind::Payment),
         }
     }
 });
