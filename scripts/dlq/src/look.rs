@@ -279,7 +279,7 @@ fn users(letters: &[Letter], id_width: usize) -> Vec<String> {
     table(&["MESSAGE", "PAYMENT", "USER"], &rows)
 }
 
-/// How many characters tell the ids of letters apart, so that each can be given to `dlq show`.
+/// How many characters tell the ids of these letters apart, so that each can be given to `dlq show`.
 fn id_width(letters: &[Letter]) -> usize {
     let mut ids: Vec<&str> = letters.iter().map(|letter| letter.message_id.as_str()).collect();
     ids.sort_unstable();

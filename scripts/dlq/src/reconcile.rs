@@ -268,7 +268,7 @@ async fn write(
         written
     };
     let hold = compared.unrecorded.iter().map(async |letter| {
-        let Some(submitted) = Submitted::by_letter(letter) else { return None };
+        let submitted = Submitted::by_letter(letter)?;
         Some((letter.message_id.clone(), submitted.hold(tables, letter.reason()).await))
     });
     let held = futures::stream::iter(hold).buffer_unordered(LOOKS_MAX);
