@@ -174,7 +174,7 @@ def listed_differences(emulator, gateway, token, user, reads, bare):
     """Compares all cases; where an emulator knows no gateway responses, its bare message counts as ours with that status."""
     page = (pathlib.Path(__file__).parent / "emulators.md").read_text()
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line.startswith(f"| {emulator} |")]
-    listed = {tuple(row[1:4]) for row in rows}
+    listed = {tuple(row[1:4]) for row in rows if len(row) == 5}
     local.WORK.mkdir(parents=True, exist_ok=True)
     found, there = set(), cases(user, reads)
     with local.pipeline(PROGRAMS / "local") as ready:
