@@ -208,11 +208,11 @@ def described(status, body):
 
 def simplified(template):
     """Without what MiniStack's templates do not know: conditions, and variables of the context but for the claims.
-    Where there is a choice, its first branch; the request's id and time come from headers."""
+    Where there is a choice, its first branch; the request's id and time come from headers, in lower case as they arrive."""
     template = re.sub(r"#if\([^()]*\)((?:(?!#end).)*)#else(?:(?!#end).)*#end", r"\1", template)
     template = re.sub(r"#if(?:(?!#end).)*#end", "", template)
-    template = template.replace("$context.extendedRequestId", "$input.params('X-Test-Request-Id')")
-    return template.replace("$context.requestTimeEpoch", "$input.params('X-Test-Time')")
+    template = template.replace("$context.extendedRequestId", "$input.params('x-test-request-id')")
+    return template.replace("$context.requestTimeEpoch", "$input.params('x-test-time')")
 
 
 def operations(document):
@@ -319,7 +319,7 @@ def accepted(gateway, token, body):
     status, answer = request(gateway, token, ("PUT", "/submit", {}, body))
     expect(status == 200, f"{body} was answered {status} {answer}")
     answer = json.loads(answer)
-    expect(answer["status"] == "accepted" and answer["messageId"], f"accepted without a message: {answer}")
+    expect(answer["status"] == "accepted" and answer["messageId"] and answer["requestId"], f"accepted without its ids: {answer}")
     expect(answer["bodyMd5"] == md5(body), f"other bytes were queued than were sent: {answer}")
     return answer
 
