@@ -1,6 +1,8 @@
 //! What one user's flood does to another user's payment, and how a message stays in its group.
 
 use aws_sdk_sqs::types::{MessageSystemAttributeName, QueueAttributeName};
+use bench::fair;
+use indicatif::ProgressBar;
 use libtest_mimic::Trial;
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -21,6 +23,7 @@ const AT_ONCE: usize = 50;
 pub(crate) fn all() -> Vec<Trial> {
     trials![
         a_users_flood_delays_another_users_payment_by_no_more_than_a_batch,
+        another_users_payments_do_not_wait_for_a_flood_at_full_speed,
         a_message_stays_in_its_users_group_when_it_dies_and_when_it_is_sent_back,
     ]
 }
@@ -55,6 +58,13 @@ async fn a_users_flood_delays_another_users_payment_by_no_more_than_a_batch() {
     let place = requests.position(|line| line["requestId"] == accepted["requestId"]);
     // After the batch that was in hand it is in the next one.
     assert!(place.is_some_and(|place| place < 2 * BATCH), "{place:?} of {FLOOD}");
+}
+
+/// The smaller sister of `cargo load fair`.
+async fn another_users_payments_do_not_wait_for_a_flood_at_full_speed() {
+    let found = fair::run(2_000, &ProgressBar::hidden()).await;
+    let lines = found.unwrap_or_else(|error| panic!("{error:#}"));
+    println!("{}", lines.join("\n"));
 }
 
 async fn a_message_stays_in_its_users_group_when_it_dies_and_when_it_is_sent_back() {
