@@ -1,18 +1,35 @@
-# Every alarm is a page (somebody gets up: payments may be lost, late or forged) or a ticket (somebody
-# looks tomorrow). Single alarms act on nothing; one composite alarm for each kind does.
+# Every alarm is a page (somebody gets up: payments may be lost, late or forged) or a ticket (somebody looks
+# tomorrow), and each tells its topic itself. One composite alarm above them would not do: while it is in
+# ALARM for one reason it says nothing when another one joins.
+#
+# An alarm's key is its section in the runbooks, too, which its description names.
 
 locals {
   function_dimensions = { FunctionName = local.name.submit_payments }
   query_dimensions    = { FunctionName = local.name.query_payments }
   queue_dimensions    = { QueueName = local.name.queue }
   dlq_dimensions      = { QueueName = local.name.dead_letter_queue }
-  api_dimensions      = { ApiName = local.api_name, Stage = local.stage_name }
+  # What was submitted and what was asked count apart: the metrics of one method need metrics_enabled (api.tf).
+  submit_dimensions = { ApiName = local.api_name, Stage = local.stage_name, Method = "PUT", Resource = "/submit" }
+  status_dimensions = { ApiName = local.api_name, Stage = local.stage_name, Method = "GET", Resource = "/payments/{paymentId}" }
 
   # The function's own namespace.
   metrics_namespace = "Remit"
 
+  # Each has capacity, and throttles, of its own.
+  capacities = {
+    payments-table = { TableName = local.name.payments_table }
+    payments-index = { TableName = local.name.payments_table, GlobalSecondaryIndexName = local.name.index }
+    refusals-table = { TableName = local.name.refusals_table }
+    refusals-index = { TableName = local.name.refusals_table, GlobalSecondaryIndexName = local.name.index }
+    held-index     = { TableName = local.name.refusals_table, GlobalSecondaryIndexName = local.name.held_index }
+  }
+
   # key = what is wrong. Threshold: alarmed above it, in `periods` periods in a row.
-  alarms = {
+  alarms = merge(local.metric_alarms, local.ratio_alarms, local.throttle_alarms)
+
+  # Each on one metric.
+  metric_alarms = {
     dead-letters-waiting = {
       kind        = "page", rolls_back = false
       description = "Dead letters wait for an operator."
@@ -44,24 +61,26 @@ locals {
       namespace   = "AWS/SQS", metric = "ApproximateAgeOfOldestMessage", dimensions = local.queue_dimensions
       statistic   = "Maximum", period = 60, periods = 3, threshold = 5 * 60
     }
-    function-errors = {
-      kind        = "page", rolls_back = true
-      description = "Invocations failed whole."
-      namespace   = "AWS/Lambda", metric = "Errors", dimensions = local.function_dimensions
-      statistic   = "Sum", period = 60, periods = 1, threshold = 0
-    }
     function-throttles = {
       kind        = "page", rolls_back = false
       description = "Invocations were refused for want of concurrency; the receives count towards the dead-letter queue."
       namespace   = "AWS/Lambda", metric = "Throttles", dimensions = local.function_dimensions
       statistic   = "Sum", period = 60, periods = 1, threshold = 0
     }
-    api-server-errors = {
+    submissions-failing = {
       kind        = "page", rolls_back = false
-      description = "More than 0.5 % of requests were answered with a 5xx."
+      description = "More than 0.5 % of submissions were answered with a 5xx."
       # The average of this metric is a rate.
-      namespace = "AWS/ApiGateway", metric = "5XXError", dimensions = local.api_dimensions
+      namespace = "AWS/ApiGateway", metric = "5XXError", dimensions = local.submit_dimensions
       statistic = "Average", period = 60, periods = 3, threshold = 0.005
+    }
+    # A client whose question fails asks again, and its payment is processed meanwhile, so more may fail than of
+    # the submissions. A lack of concurrency for those who wait shows here, too.
+    questions-failing = {
+      kind        = "page", rolls_back = false
+      description = "More than 5 % of questions about a payment were answered with a 5xx."
+      namespace   = "AWS/ApiGateway", metric = "5XXError", dimensions = local.status_dimensions
+      statistic   = "Average", period = 60, periods = 3, threshold = 0.05
     }
     payments-table-errors = {
       kind        = "page", rolls_back = false
@@ -73,30 +92,6 @@ locals {
       kind        = "page", rolls_back = false
       description = "DynamoDB failed on the table of refusals."
       namespace   = "AWS/DynamoDB", metric = "SystemErrors", dimensions = { TableName = local.name.refusals_table, Operation = "PutItem" }
-      statistic   = "Sum", period = 60, periods = 3, threshold = 0
-    }
-    payments-table-throttles = {
-      kind        = "page", rolls_back = false
-      description = "The table of payments refused writes for want of capacity."
-      namespace   = "AWS/DynamoDB", metric = "WriteThrottleEvents", dimensions = { TableName = local.name.payments_table }
-      statistic   = "Sum", period = 60, periods = 3, threshold = 0
-    }
-    payments-index-throttles = {
-      kind        = "page", rolls_back = false
-      description = "The index of payments refused writes, and the table with it."
-      namespace   = "AWS/DynamoDB", metric = "WriteThrottleEvents", dimensions = { TableName = local.name.payments_table, GlobalSecondaryIndexName = local.name.index }
-      statistic   = "Sum", period = 60, periods = 3, threshold = 0
-    }
-    refusals-table-throttles = {
-      kind        = "page", rolls_back = false
-      description = "The table of refusals refused writes for want of capacity."
-      namespace   = "AWS/DynamoDB", metric = "WriteThrottleEvents", dimensions = { TableName = local.name.refusals_table }
-      statistic   = "Sum", period = 60, periods = 3, threshold = 0
-    }
-    refusals-index-throttles = {
-      kind        = "page", rolls_back = false
-      description = "The index of refusals refused writes, and the table with it."
-      namespace   = "AWS/DynamoDB", metric = "WriteThrottleEvents", dimensions = { TableName = local.name.refusals_table, GlobalSecondaryIndexName = local.name.index }
       statistic   = "Sum", period = 60, periods = 3, threshold = 0
     }
     owner-mismatches = {
@@ -111,12 +106,11 @@ locals {
       namespace   = local.metrics_namespace, metric = "Conflict", dimensions = local.function_dimensions
       statistic   = "Sum", period = 5 * 60, periods = 1, threshold = 5
     }
-    api-client-errors = {
+    submissions-refused = {
       kind        = "ticket", rolls_back = false
       description = "More than 10 % of submissions were answered with a 4xx."
-      # Submissions only: to a question that comes too early 404 is the right answer.
-      namespace = "AWS/ApiGateway", metric = "4XXError", dimensions = merge(local.api_dimensions, { Method = "PUT", Resource = "/submit" })
-      statistic = "Average", period = 5 * 60, periods = 3, threshold = 0.1
+      namespace   = "AWS/ApiGateway", metric = "4XXError", dimensions = local.submit_dimensions
+      statistic   = "Average", period = 5 * 60, periods = 3, threshold = 0.1
     }
     function-slow = {
       kind        = "ticket", rolls_back = false
@@ -124,18 +118,18 @@ locals {
       namespace   = "AWS/Lambda", metric = "Duration", dimensions = local.function_dimensions
       statistic   = "p99", period = 5 * 60, periods = 3, threshold = 0.8 * (var.function_timeout_seconds * 1000 - var.deadline_margin_ms)
     }
-    # That clients get no answer pages as api-server-errors.
-    query-errors = {
-      kind        = "ticket", rolls_back = true
-      description = "Queries failed whole."
-      namespace   = "AWS/Lambda", metric = "Errors", dimensions = local.query_dimensions
-      statistic   = "Sum", period = 60, periods = 1, threshold = 0
-    }
     query-throttles = {
       kind        = "ticket", rolls_back = false
       description = "Queries were refused for want of concurrency: too many clients wait at once."
       namespace   = "AWS/Lambda", metric = "Throttles", dimensions = local.query_dimensions
       statistic   = "Sum", period = 60, periods = 1, threshold = 0
+    }
+    # Before anybody is refused. Without a reserve it is measured by what the smallest account has in all.
+    waits-nearly-full = {
+      kind        = "ticket", rolls_back = false
+      description = "More than 80 % of the queries' reserve is in use: many clients wait at once."
+      namespace   = "AWS/Lambda", metric = "ConcurrentExecutions", dimensions = local.query_dimensions
+      statistic   = "Maximum", period = 60, periods = 3, threshold = 0.8 * coalesce(var.query_reserved_concurrency, 10)
     }
     dead-letters-ageing = {
       kind        = "ticket", rolls_back = false
@@ -145,38 +139,133 @@ locals {
     }
   }
 
-  # Tables and indexes whose consumption is watched, where capacity is provisioned at all.
-  watched_capacities = var.table_capacity == null ? {} : {
-    payments-table-nearly-full = { TableName = local.name.payments_table }
-    payments-index-nearly-full = { TableName = local.name.payments_table, GlobalSecondaryIndexName = local.name.index }
-    refusals-table-nearly-full = { TableName = local.name.refusals_table }
-    refusals-index-nearly-full = { TableName = local.name.refusals_table, GlobalSecondaryIndexName = local.name.index }
+  # Each on several metrics: how many of how many. Few requests prove nothing, so each asks for a minimum.
+  ratio_alarms = {
+    submissions-none-accepted = {
+      kind        = "page", rolls_back = false
+      description = "Payments are submitted and not one is accepted."
+      expression  = "IF((requests >= 10) AND (refused + failed >= requests), 1, 0)"
+      metrics     = local.submission_metrics
+      period      = 5 * 60, periods = 2, threshold = 0
+    }
+    submissions-mostly-refused = {
+      kind        = "page", rolls_back = false
+      description = "Most submissions were answered with a 4xx: sign-in, the firewall or the document refuses honest clients."
+      expression  = "IF(requests >= 20, refused / requests, 0)"
+      metrics     = local.submission_metrics
+      period      = 5 * 60, periods = 2, threshold = 0.5
+    }
+    # The queue repeats the batch of a single invocation that failed, so the alarm needs two of them.
+    function-errors = {
+      kind        = "page", rolls_back = true
+      description = "More than 1 % of invocations failed whole."
+      expression  = local.error_ratio
+      metrics     = local.function_metrics
+      period      = 5 * 60, periods = 1, threshold = 0.01
+    }
+    # That clients get no answer pages as questions-failing.
+    query-errors = {
+      kind        = "ticket", rolls_back = true
+      description = "More than 1 % of queries failed whole."
+      expression  = local.error_ratio
+      metrics     = local.query_metrics
+      period      = 5 * 60, periods = 1, threshold = 0.01
+    }
   }
+
+  submission_metrics = {
+    requests = { namespace = "AWS/ApiGateway", metric = "Count", dimensions = local.submit_dimensions, statistic = "SampleCount" }
+    refused  = { namespace = "AWS/ApiGateway", metric = "4XXError", dimensions = local.submit_dimensions, statistic = "Sum" }
+    failed   = { namespace = "AWS/ApiGateway", metric = "5XXError", dimensions = local.submit_dimensions, statistic = "Sum" }
+  }
+  error_ratio = "IF(errors >= 2, errors / invocations, 0)"
+  function_metrics = {
+    errors      = { namespace = "AWS/Lambda", metric = "Errors", dimensions = local.function_dimensions, statistic = "Sum" }
+    invocations = { namespace = "AWS/Lambda", metric = "Invocations", dimensions = local.function_dimensions, statistic = "Sum" }
+  }
+  query_metrics = {
+    errors      = { namespace = "AWS/Lambda", metric = "Errors", dimensions = local.query_dimensions, statistic = "Sum" }
+    invocations = { namespace = "AWS/Lambda", metric = "Invocations", dimensions = local.query_dimensions, statistic = "Sum" }
+  }
+
+  # A refused write is a payment that is late, and dies when it lasts; a refused read is a question that fails.
+  throttle_alarms = merge([for place, dimensions in local.capacities : {
+    "${place}-writes-throttled" = {
+      kind        = "page", rolls_back = false
+      description = "Writes were refused for want of capacity (an index's refusals stop its table)."
+      namespace   = "AWS/DynamoDB", metric = "WriteThrottleEvents", dimensions = dimensions
+      statistic   = "Sum", period = 60, periods = 3, threshold = 0
+    }
+    "${place}-reads-throttled" = {
+      kind        = "ticket", rolls_back = false
+      description = "Reads were refused for want of capacity."
+      namespace   = "AWS/DynamoDB", metric = "ReadThrottleEvents", dimensions = dimensions
+      statistic   = "Sum", period = 60, periods = 3, threshold = 0
+    }
+  }]...)
+
+  # Watched where capacity is provisioned at all.
+  watched_capacities = var.table_capacity == null ? {} : { for place, dimensions in local.capacities : "${place}-nearly-full" => dimensions }
+
+  # What an alarm's description ends with.
+  runbook = { for key in concat(keys(local.alarms), keys(local.watched_capacities)) : key => "Runbook: ${var.runbooks_url}#${key}" }
+
+  topics = { page = aws_sns_topic.page.arn, ticket = aws_sns_topic.ticket.arn }
 }
 
 resource "aws_cloudwatch_metric_alarm" "this" {
   for_each = local.alarms
 
   alarm_name          = "${local.prefix}-${each.key}"
-  alarm_description   = each.value.description
-  namespace           = each.value.namespace
-  metric_name         = each.value.metric
-  dimensions          = each.value.dimensions
-  statistic           = startswith(each.value.statistic, "p") ? null : each.value.statistic
-  extended_statistic  = startswith(each.value.statistic, "p") ? each.value.statistic : null
-  period              = each.value.period
+  alarm_description   = "${each.value.description} ${local.runbook[each.key]}"
+  alarm_actions       = [local.topics[each.value.kind]]
+  ok_actions          = each.value.kind == "page" ? [local.topics.page] : []
+  namespace           = try(each.value.namespace, null)
+  metric_name         = try(each.value.metric, null)
+  dimensions          = try(each.value.dimensions, null)
+  statistic           = try(startswith(each.value.statistic, "p"), true) ? null : each.value.statistic
+  extended_statistic  = try(startswith(each.value.statistic, "p"), false) ? each.value.statistic : null
+  period              = can(each.value.expression) ? null : each.value.period
   evaluation_periods  = each.value.periods
   comparison_operator = "GreaterThanThreshold"
   threshold           = each.value.threshold
   # Metrics of things that did not happen are missing, not zero.
   treat_missing_data = "notBreaching"
+
+  dynamic "metric_query" {
+    for_each = can(each.value.expression) ? { ratio = each.value.expression } : {}
+
+    content {
+      id          = metric_query.key
+      expression  = metric_query.value
+      label       = each.key
+      return_data = true
+    }
+  }
+
+  dynamic "metric_query" {
+    for_each = try(each.value.metrics, {})
+
+    content {
+      id = metric_query.key
+
+      metric {
+        namespace   = metric_query.value.namespace
+        metric_name = metric_query.value.metric
+        dimensions  = metric_query.value.dimensions
+        stat        = metric_query.value.statistic
+        period      = each.value.period
+      }
+    }
+  }
 }
 
 resource "aws_cloudwatch_metric_alarm" "capacity" {
   for_each = local.watched_capacities
 
   alarm_name          = "${local.prefix}-${each.key}"
-  alarm_description   = "More than 80 % of the provisioned writes are consumed: scaling does not keep up, or is at its maximum."
+  alarm_description   = "More than 80 % of the provisioned writes are consumed: scaling does not keep up, or is at its maximum. ${local.runbook[each.key]}"
+  alarm_actions       = [local.topics.ticket]
   evaluation_periods  = 3
   comparison_operator = "GreaterThanThreshold"
   threshold           = 80
@@ -210,29 +299,16 @@ resource "aws_cloudwatch_metric_alarm" "capacity" {
   }
 }
 
-resource "aws_cloudwatch_composite_alarm" "page" {
-  alarm_name        = "${local.prefix}-page"
-  alarm_description = "Payments may be lost, late or forged: look now."
-  alarm_actions     = [aws_sns_topic.page.arn]
-  ok_actions        = [aws_sns_topic.page.arn]
-  alarm_rule = join(" OR ", [
-    for key, alarm in local.alarms : "ALARM(\"${aws_cloudwatch_metric_alarm.this[key].alarm_name}\")" if alarm.kind == "page"
-  ])
-}
-
-resource "aws_cloudwatch_composite_alarm" "ticket" {
-  alarm_name        = "${local.prefix}-ticket"
-  alarm_description = "Something needs looking at on the next working day."
-  alarm_actions     = [aws_sns_topic.ticket.arn]
-  alarm_rule = join(" OR ", concat(
-    [for key, alarm in local.alarms : "ALARM(\"${aws_cloudwatch_metric_alarm.this[key].alarm_name}\")" if alarm.kind == "ticket"],
-    [for alarm in aws_cloudwatch_metric_alarm.capacity : "ALARM(\"${alarm.alarm_name}\")"],
-  ))
-}
-
 resource "aws_sns_topic" "page" {
   name              = "${local.prefix}-page"
   kms_master_key_id = aws_kms_key.operations.arn
+
+  lifecycle {
+    precondition {
+      condition     = var.environment != "production" || length(var.page_emails) + length(var.page_urls) > 0
+      error_message = "Production pages nobody: set page_emails or page_urls."
+    }
+  }
 }
 
 resource "aws_sns_topic" "ticket" {
@@ -273,6 +349,15 @@ resource "aws_sns_topic_subscription" "page" {
   topic_arn = aws_sns_topic.page.arn
   protocol  = "email"
   endpoint  = each.value
+}
+
+resource "aws_sns_topic_subscription" "page_url" {
+  for_each = toset(var.page_urls)
+
+  topic_arn              = aws_sns_topic.page.arn
+  protocol               = "https"
+  endpoint               = each.value
+  endpoint_auto_confirms = true
 }
 
 resource "aws_sns_topic_subscription" "ticket" {

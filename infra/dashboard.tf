@@ -95,14 +95,16 @@ locals {
       metrics = concat([for table in [local.name.payments_table, local.name.refusals_table] : [
         ["AWS/DynamoDB", "ConsumedWriteCapacityUnits", "TableName", table],
         ["AWS/DynamoDB", "ConsumedWriteCapacityUnits", "TableName", table, "GlobalSecondaryIndexName", local.name.index],
+        ["AWS/DynamoDB", "ConsumedReadCapacityUnits", "TableName", table],
         ["AWS/DynamoDB", "WriteThrottleEvents", "TableName", table, { yAxis = "right" }],
+        ["AWS/DynamoDB", "ReadThrottleEvents", "TableName", table, { yAxis = "right" }],
       ]]...)
     },
   ]
 }
 
 resource "aws_cloudwatch_dashboard" "this" {
-  dashboard_name = local.prefix
+  dashboard_name = local.account_wide_prefix
   dashboard_body = jsonencode({
     widgets = [for position, widget in local.widgets : {
       type   = "metric"

@@ -5,6 +5,7 @@ module "submit_payments" {
   source = "./modules/function"
 
   name                 = local.name.submit_payments
+  role_name            = "${local.account_wide_prefix}-submit-payments"
   description          = "Stores the payments of a batch from the queue"
   package              = "${var.package_directory}/submit-payments-${var.architecture}.zip"
   architecture         = var.architecture
@@ -53,6 +54,13 @@ module "submit_payments" {
       Action   = "dynamodb:PutItem"
       Resource = [aws_dynamodb_table.payments.arn, aws_dynamodb_table.refusals.arn]
     },
+    {
+      # Before a payment is refused as invalid: a rule that became stricter does not judge what is stored.
+      Sid      = "GetPayments"
+      Effect   = "Allow"
+      Action   = "dynamodb:GetItem"
+      Resource = aws_dynamodb_table.payments.arn
+    },
     local.queue_key_statement,
     local.table_key_statement,
   ]
@@ -64,6 +72,7 @@ module "query_payments" {
   source = "./modules/function"
 
   name         = local.name.query_payments
+  role_name    = "${local.account_wide_prefix}-query-payments"
   description  = "Says what became of payments"
   package      = "${var.package_directory}/query-payments-${var.architecture}.zip"
   architecture = var.architecture
@@ -95,10 +104,22 @@ module "query_payments" {
       Resource = aws_dynamodb_table.payments.arn
     },
     {
-      Sid      = "ListPaymentsAndRefusals"
+      # What is on record of one request.
+      Sid      = "ReadRefusals"
       Effect   = "Allow"
-      Action   = "dynamodb:Query"
-      Resource = [aws_dynamodb_table.refusals.arn, "${aws_dynamodb_table.refusals.arn}/index/${local.name.index}", "${aws_dynamodb_table.payments.arn}/index/${local.name.index}"]
+      Action   = "dynamodb:GetItem"
+      Resource = aws_dynamodb_table.refusals.arn
+    },
+    {
+      Sid    = "ListPaymentsAndRefusals"
+      Effect = "Allow"
+      Action = "dynamodb:Query"
+      Resource = [
+        aws_dynamodb_table.refusals.arn,
+        "${aws_dynamodb_table.refusals.arn}/index/${local.name.index}",
+        local.held_index_arn,
+        "${aws_dynamodb_table.payments.arn}/index/${local.name.index}",
+      ]
     },
     local.table_key_statement,
   ]
@@ -147,7 +168,7 @@ resource "aws_lambda_event_source_mapping" "submit_payments" {
       error_message = "A batch of more than ten needs a window of at least a second."
     }
     precondition {
-      condition     = var.maximum_concurrency <= module.submit_payments.reserved_concurrency
+      condition     = var.reserved_concurrency == null ? true : var.maximum_concurrency <= var.reserved_concurrency
       error_message = "The pollers' maximum concurrency must not exceed the function's reserved concurrency: throttled receives count towards the dead-letter queue."
     }
   }

@@ -6,6 +6,10 @@ locals {
   # Stands before every name, so that two environments can share an account.
   prefix = "remit-${var.environment}"
 
+  # Stands before the names that one account has once for all its Regions, those of roles and dashboards, so
+  # that the same environment can stand in two Regions.
+  account_wide_prefix = "${local.prefix}-${var.region}"
+
   name = {
     queue             = "${local.prefix}-submit-payment-queue"
     dead_letter_queue = "${local.prefix}-submit-payment-dlq"
@@ -14,6 +18,7 @@ locals {
     payments_table    = "${local.prefix}-PaymentsTable"
     refusals_table    = "${local.prefix}-RefusalsTable"
     index             = "byUser"
+    held_index        = "held"
   }
 
   account_root_arn = "arn:${local.partition}:iam::${var.account_id}:root"

@@ -73,6 +73,14 @@ resource "aws_sqs_queue_policy" "submit_payment" {
 
 resource "aws_sqs_queue_policy" "dead_letter" {
   queue_url = aws_sqs_queue.dead_letter.id
+
+  lifecycle {
+    precondition {
+      condition     = var.environment != "production" || local.operators_exist
+      error_message = "Production needs an operator: set operator_user_arns or operator_role_arns, or nobody can take dead letters back in the first outage."
+    }
+  }
+
   policy = jsonencode({
     Version = "2012-10-17"
     Statement = [

@@ -16,19 +16,22 @@ locals {
     Resource  = aws_kms_key.tables.arn
     Condition = { StringEquals = { "kms:ViaService" = local.via.dynamodb } }
   }
+
+  held_index_arn = "${aws_dynamodb_table.refusals.arn}/index/${local.name.held_index}"
 }
 
-# The gateway, as which API Gateway sends payments to the queue and asks the query function.
+# The gateway, as which API Gateway sends payments to the queue and asks the query function. Its trust has no
+# condition: API Gateway sends no aws:SourceAccount when it takes a role, so a demand for one would refuse it
+# and every request. What bounds the role is that it may only do the two things below.
 resource "aws_iam_role" "gateway" {
-  name = "${local.prefix}-gateway"
+  name = "${local.account_wide_prefix}-gateway"
   assume_role_policy = jsonencode({
     Version = "2012-10-17"
     Statement = [{
-      Sid       = "GatewayOfThisAccount"
+      Sid       = "Gateway"
       Effect    = "Allow"
       Principal = { Service = "apigateway.amazonaws.com" }
       Action    = "sts:AssumeRole"
-      Condition = { StringEquals = { "aws:SourceAccount" = var.account_id } }
     }]
   })
 }
@@ -56,19 +59,19 @@ resource "aws_iam_role_policy" "gateway" {
   })
 }
 
-# The account's role as which API Gateway writes logs. Without it a stage with logs cannot be made.
+# The account's role as which API Gateway writes logs. Without it a stage with logs cannot be made. Its trust
+# has no condition, for the gateway's reason.
 resource "aws_iam_role" "gateway_logs" {
   count = var.manage_account_log_role ? 1 : 0
 
-  name = "${local.prefix}-gateway-logs"
+  name = "${local.account_wide_prefix}-gateway-logs"
   assume_role_policy = jsonencode({
     Version = "2012-10-17"
     Statement = [{
-      Sid       = "GatewayOfThisAccount"
+      Sid       = "Gateway"
       Effect    = "Allow"
       Principal = { Service = "apigateway.amazonaws.com" }
       Action    = "sts:AssumeRole"
-      Condition = { StringEquals = { "aws:SourceAccount" = var.account_id } }
     }]
   })
 }
@@ -85,13 +88,15 @@ resource "aws_api_gateway_account" "this" {
   count = var.manage_account_log_role ? 1 : 0
 
   cloudwatch_role_arn = aws_iam_role.gateway_logs[0].arn
+  # Otherwise the setting would outlive the role that it names, and later stages could not be made.
+  reset_on_delete = true
 
   depends_on = [aws_iam_role_policy_attachment.gateway_logs]
 }
 
 # CodeDeploy, as which versions are shifted.
 resource "aws_iam_role" "release" {
-  name = "${local.prefix}-release"
+  name = "${local.account_wide_prefix}-release"
   assume_role_policy = jsonencode({
     Version = "2012-10-17"
     Statement = [{
@@ -111,9 +116,16 @@ resource "aws_iam_role_policy" "release" {
     Version = "2012-10-17"
     Statement = [
       {
+        # Lambda checks these two on the function's ARN; the alias's alone is not enough.
         Sid      = "ShiftAliases"
         Effect   = "Allow"
-        Action   = ["lambda:GetAlias", "lambda:GetProvisionedConcurrencyConfig", "lambda:UpdateAlias"]
+        Action   = ["lambda:GetAlias", "lambda:UpdateAlias"]
+        Resource = flatten([for function in [module.submit_payments, module.query_payments] : [function.arn, function.alias_arn]])
+      },
+      {
+        Sid      = "SeeProvisionedConcurrency"
+        Effect   = "Allow"
+        Action   = "lambda:GetProvisionedConcurrencyConfig"
         Resource = [module.submit_payments.alias_arn, module.query_payments.alias_arn]
       },
       {
@@ -127,25 +139,49 @@ resource "aws_iam_role_policy" "release" {
 }
 
 # The operator: looks at dead letters, takes them back to the queue, exports or discards them.
-resource "aws_iam_role" "operator" {
-  count = length(var.operator_principal_arns) > 0 ? 1 : 0
+#
+# An IAM user brings proof of a second factor to sts:AssumeRole. A role cannot: the credentials of an assumed
+# role and of a sign-in through SAML or OIDC never carry aws:MultiFactorAuthPresent. So a role is accepted by
+# its ARN, where the identity provider gives it to nobody without a second factor, and may have to carry a
+# session tag besides. It is matched by a pattern, because IAM Identity Center changes the end of its roles'
+# names whenever it makes them anew.
+locals {
+  operators_exist = length(var.operator_user_arns) + length(var.operator_role_arns) > 0
 
-  name                 = "${local.prefix}-operator"
+  operator_user_statements = length(var.operator_user_arns) == 0 ? [] : [{
+    Sid       = "UsersWithSecondFactor"
+    Effect    = "Allow"
+    Principal = { AWS = var.operator_user_arns }
+    Action    = "sts:AssumeRole"
+    Condition = { Bool = { "aws:MultiFactorAuthPresent" = "true" } }
+  }]
+  operator_role_statements = length(var.operator_role_arns) == 0 ? [] : [{
+    Sid       = "RolesOfIdentityProvider"
+    Effect    = "Allow"
+    Principal = { AWS = distinct([for arn in var.operator_role_arns : join(":", concat(slice(split(":", arn), 0, 5), ["root"]))]) }
+    Action    = "sts:AssumeRole"
+    Condition = merge(
+      { ArnLike = { "aws:PrincipalArn" = var.operator_role_arns } },
+      var.operator_session_tag == null ? {} : {
+        StringEquals = { "aws:PrincipalTag/${var.operator_session_tag.key}" = var.operator_session_tag.value }
+      }
+    )
+  }]
+}
+
+resource "aws_iam_role" "operator" {
+  count = local.operators_exist ? 1 : 0
+
+  name                 = "${local.account_wide_prefix}-operator"
   max_session_duration = 60 * 60
   assume_role_policy = jsonencode({
-    Version = "2012-10-17"
-    Statement = [{
-      Sid       = "OperatorsWithMfa"
-      Effect    = "Allow"
-      Principal = { AWS = var.operator_principal_arns }
-      Action    = "sts:AssumeRole"
-      Condition = { Bool = { "aws:MultiFactorAuthPresent" = "true" } }
-    }]
+    Version   = "2012-10-17"
+    Statement = concat(local.operator_user_statements, local.operator_role_statements)
   })
 }
 
 resource "aws_iam_role_policy" "operator" {
-  count = length(var.operator_principal_arns) > 0 ? 1 : 0
+  count = local.operators_exist ? 1 : 0
 
   name = "operate-dead-letters"
   role = aws_iam_role.operator[0].id
@@ -174,10 +210,36 @@ resource "aws_iam_role_policy" "operator" {
         Resource = aws_sqs_queue.submit_payment.arn
       },
       {
-        Sid      = "ReadPaymentsAndRefusals"
+        Sid      = "ReadPayments"
         Effect   = "Allow"
-        Action   = ["dynamodb:GetItem", "dynamodb:Query"]
-        Resource = flatten([for table in [aws_dynamodb_table.payments, aws_dynamodb_table.refusals] : [table.arn, "${table.arn}/index/${local.name.index}"]])
+        Action   = ["dynamodb:BatchGetItem", "dynamodb:GetItem"]
+        Resource = aws_dynamodb_table.payments.arn
+      },
+      {
+        # PutItem writes that a dead letter was discarded.
+        Sid      = "ReadAndWriteRefusals"
+        Effect   = "Allow"
+        Action   = ["dynamodb:GetItem", "dynamodb:PutItem"]
+        Resource = aws_dynamodb_table.refusals.arn
+      },
+      {
+        Sid    = "ListPaymentsAndRefusals"
+        Effect = "Allow"
+        Action = "dynamodb:Query"
+        Resource = [
+          aws_dynamodb_table.payments.arn,
+          "${aws_dynamodb_table.payments.arn}/index/${local.name.index}",
+          aws_dynamodb_table.refusals.arn,
+          "${aws_dynamodb_table.refusals.arn}/index/${local.name.index}",
+          local.held_index_arn,
+        ]
+      },
+      {
+        # Of one index: it holds nothing but what waits for an operator.
+        Sid      = "ListWhatIsHeld"
+        Effect   = "Allow"
+        Action   = "dynamodb:Scan"
+        Resource = local.held_index_arn
       },
       local.queue_key_statement,
       local.table_key_statement,

@@ -1,15 +1,14 @@
-# Both tables: capacity is scaled after creation, so Terraform must not set it back. The index's
-# capacity cannot be ignored apart from its index, so an index is changed by taking that line out.
+# On demand unless `table_capacity` says otherwise. Provisioned capacity is scaled after the table was made,
+# so Terraform must not set it back. An index's capacity cannot be ignored apart from the index: to change an
+# index, take `global_secondary_index` out of `ignore_changes` for that one apply. README.md says how to switch.
 
 resource "aws_dynamodb_table" "payments" {
   name                        = local.name.payments_table
   billing_mode                = var.table_capacity == null ? "PAY_PER_REQUEST" : "PROVISIONED"
-  read_capacity               = try(var.table_capacity.read_min, null)
-  write_capacity              = try(var.table_capacity.write_min, null)
+  read_capacity               = try(var.table_capacity.payments.read_min, null)
+  write_capacity              = try(var.table_capacity.payments.write_min, null)
   hash_key                    = "paymentId"
   range_key                   = "userId"
-  stream_enabled              = true
-  stream_view_type            = "NEW_AND_OLD_IMAGES"
   deletion_protection_enabled = var.deletion_protection
 
   attribute {
@@ -30,8 +29,8 @@ resource "aws_dynamodb_table" "payments" {
     hash_key        = "userId"
     range_key       = "_acceptedAt"
     projection_type = "KEYS_ONLY"
-    read_capacity   = try(var.table_capacity.read_min, null)
-    write_capacity  = try(var.table_capacity.write_min, null)
+    read_capacity   = try(var.table_capacity.payments.read_min, null)
+    write_capacity  = try(var.table_capacity.payments.write_min, null)
   }
 
   # No time to live: idempotency never expires.
@@ -54,12 +53,10 @@ resource "aws_dynamodb_table" "payments" {
 resource "aws_dynamodb_table" "refusals" {
   name                        = local.name.refusals_table
   billing_mode                = var.table_capacity == null ? "PAY_PER_REQUEST" : "PROVISIONED"
-  read_capacity               = try(var.table_capacity.read_min, null)
-  write_capacity              = try(var.table_capacity.write_min, null)
+  read_capacity               = try(var.table_capacity.refusals.read_min, null)
+  write_capacity              = try(var.table_capacity.refusals.write_min, null)
   hash_key                    = "userId"
   range_key                   = "paymentId#requestId"
-  stream_enabled              = true
-  stream_view_type            = "NEW_AND_OLD_IMAGES"
   deletion_protection_enabled = var.deletion_protection
 
   attribute {
@@ -74,14 +71,30 @@ resource "aws_dynamodb_table" "refusals" {
     name = "recordedAt"
     type = "S"
   }
+  attribute {
+    name = "heldAt"
+    type = "S"
+  }
 
   global_secondary_index {
-    name            = local.name.index
-    hash_key        = "userId"
-    range_key       = "recordedAt"
-    projection_type = "ALL"
-    read_capacity   = try(var.table_capacity.read_min, null)
-    write_capacity  = try(var.table_capacity.write_min, null)
+    name               = local.name.index
+    hash_key           = "userId"
+    range_key          = "recordedAt"
+    projection_type    = "INCLUDE"
+    non_key_attributes = setunion(local.refusal_summary, ["heldAt"])
+    read_capacity      = try(var.table_capacity.refusals.read_min, null)
+    write_capacity     = try(var.table_capacity.refusals.write_min, null)
+  }
+
+  # Sparse: only a record of kind `held` has the attribute heldAt.
+  global_secondary_index {
+    name               = local.name.held_index
+    hash_key           = "userId"
+    range_key          = "heldAt"
+    projection_type    = "INCLUDE"
+    non_key_attributes = setunion(local.refusal_summary, ["recordedAt"])
+    read_capacity      = try(var.table_capacity.refusals.read_min, null)
+    write_capacity     = try(var.table_capacity.refusals.write_min, null)
   }
 
   # The function writes when a record may go: 400 days after it was made.
@@ -106,28 +119,36 @@ resource "aws_dynamodb_table" "refusals" {
 }
 
 locals {
-  # Everything that has capacity of its own: each table and its index, reads and writes.
-  scaled_resources = merge([
-    for table in [local.name.payments_table, local.name.refusals_table] : {
-      "table/${table}"                           = "table"
-      "table/${table}/index/${local.name.index}" = "index"
-    }
+  # What a list of refusals shows: all but the body, which would cost as much again in each index.
+  refusal_summary = [
+    "kind", "reason", "message", "fields", "bodyMd5", "paymentId", "requestId", "messageId", "acceptedAt", "expiresAt",
+  ]
+
+  # Everything that has capacity of its own: each table and each index, reads and writes.
+  scaled_resources = var.table_capacity == null ? {} : merge([
+    for table in [
+      { name = local.name.payments_table, indexes = [local.name.index], bounds = var.table_capacity.payments },
+      { name = local.name.refusals_table, indexes = [local.name.index, local.name.held_index], bounds = var.table_capacity.refusals },
+      ] : merge(
+      { "table/${table.name}" = { kind = "table", bounds = table.bounds } },
+      { for index in table.indexes : "table/${table.name}/index/${index}" => { kind = "index", bounds = table.bounds } },
+    )
   ]...)
-  scaled_capacities = var.table_capacity == null ? {} : merge([
-    for resource, kind in local.scaled_resources : {
+  scaled_capacities = merge([
+    for resource, scaled in local.scaled_resources : {
       "${resource} reads" = {
         resource  = resource
-        dimension = "dynamodb:${kind}:ReadCapacityUnits"
+        dimension = "dynamodb:${scaled.kind}:ReadCapacityUnits"
         metric    = "DynamoDBReadCapacityUtilization"
-        min       = var.table_capacity.read_min
-        max       = var.table_capacity.read_max
+        min       = scaled.bounds.read_min
+        max       = scaled.bounds.read_max
       }
       "${resource} writes" = {
         resource  = resource
-        dimension = "dynamodb:${kind}:WriteCapacityUnits"
+        dimension = "dynamodb:${scaled.kind}:WriteCapacityUnits"
         metric    = "DynamoDBWriteCapacityUtilization"
-        min       = var.table_capacity.write_min
-        max       = var.table_capacity.write_max
+        min       = scaled.bounds.write_min
+        max       = scaled.bounds.write_max
       }
     }
   ]...)

@@ -63,14 +63,42 @@ variable "sign_in_domain_prefix" {
   }
 }
 
-variable "operator_principal_arns" {
-  description = "Who may take the operator's role, with MFA. Empty: nobody, and the role is not made."
+variable "operator_user_arns" {
+  description = "IAM users that may take the operator's role when they have signed in with a second factor."
   type        = list(string)
   default     = []
 
   validation {
-    condition     = alltrue([for arn in var.operator_principal_arns : can(regex("^arn:[a-z-]+:iam::[0-9]{12}:(user|role)/[^*]+$", arn))])
-    error_message = "Operators are users or roles, each by its whole ARN."
+    condition     = alltrue([for arn in var.operator_user_arns : can(regex("^arn:[a-z-]+:iam::[0-9]{12}:user/[\\w+=,.@/-]+$", arn))])
+    error_message = "Each IAM user by its whole ARN, arn:aws:iam::<account>:user/<name>; roles go into operator_role_arns."
+  }
+}
+
+variable "operator_role_arns" {
+  description = "Roles that may take the operator's role. List only roles that the identity provider gives to nobody without a second factor: AWS cannot ask a role for one. The role needs a permission of its own for sts:AssumeRole, too. Of a role of IAM Identity Center the end may be left open: arn:aws:iam::<account>:role/aws-reserved/sso.amazonaws.com/<region>/AWSReservedSSO_<permission set>_*."
+  type        = list(string)
+  default     = []
+
+  validation {
+    # The only wildcard is the end that IAM Identity Center invents; any other could admit a stranger's role.
+    condition = alltrue([for arn in var.operator_role_arns :
+      can(regex("^arn:[a-z-]+:iam::[0-9]{12}:role/([\\w+=,.@/-]+|aws-reserved/sso\\.amazonaws\\.com/([a-z0-9-]+/)?AWSReservedSSO_[\\w+=,.@-]+_\\*)$", arn))
+    ])
+    error_message = "Each role by its whole ARN, arn:aws:iam::<account>:role/<name>; only the end of an AWSReservedSSO role may be _*. Not the ARN of a session (sts)."
+  }
+}
+
+variable "operator_session_tag" {
+  description = "A session tag that the identity provider sets on its operators, demanded of operator_role_arns besides. Null: none."
+  type = object({
+    key   = string
+    value = string
+  })
+  default = null
+
+  validation {
+    condition     = var.operator_session_tag == null ? true : can(regex("^[\\w.:/=+@-]{1,128}$", var.operator_session_tag.key)) && can(regex("^[\\w.:/=+@ -]{1,256}$", var.operator_session_tag.value))
+    error_message = "A key and a value as IAM takes them, without wildcards."
   }
 }
 
@@ -120,9 +148,11 @@ variable "throttle_burst" {
 }
 
 variable "address_requests_max" {
-  description = "Requests that one address may make in five minutes. Back ends call from one address: set it above their peak."
+  # A bank's back end calls from one address for all its customers. The default is what throttle_rate lets
+  # through in five minutes: until then one client may use the whole API, and above it this is a flood.
+  description = "Requests that one address may make in five minutes; more are answered 429 with Retry-After."
   type        = number
-  default     = 10000
+  default     = 150000
 
   validation {
     condition     = var.address_requests_max >= 100 && var.address_requests_max <= 2000000000
@@ -269,9 +299,11 @@ variable "batch_size" {
 }
 
 variable "batch_window_seconds" {
+  # Under load batches fill before it is over, so a longer one saves hardly anything, and at low rates every
+  # client waits for it. The original design says 20.
   description = "How long a batch is gathered."
   type        = number
-  default     = 20
+  default     = 1
 
   validation {
     condition     = var.batch_window_seconds >= 0 && var.batch_window_seconds <= 300
@@ -291,12 +323,12 @@ variable "maximum_concurrency" {
 }
 
 variable "reserved_concurrency" {
-  description = "Concurrency kept for the function, and its bound."
+  description = "Concurrency kept for the function, and its bound. Null: none kept, for accounts whose quota (10 to 50 in new ones) is too small to divide."
   type        = number
-  default     = 20
+  default     = null
 
   validation {
-    condition     = var.reserved_concurrency >= 1
+    condition     = var.reserved_concurrency == null ? true : var.reserved_concurrency >= 1
     error_message = "Zero would stop the function while messages are received, until all are dead letters."
   }
 }
@@ -314,12 +346,12 @@ variable "query_memory_megabytes" {
 
 variable "query_reserved_concurrency" {
   # A waiting client holds one environment for up to 25 s; a question without a wait takes milliseconds.
-  description = "Concurrency kept for the query function, and its bound: so many clients can wait at once."
+  description = "Concurrency kept for the query function, and its bound: so many clients can wait at once. Null: none kept, for accounts whose quota (10 to 50 in new ones) is too small to divide."
   type        = number
-  default     = 100
+  default     = null
 
   validation {
-    condition     = var.query_reserved_concurrency >= 1
+    condition     = var.query_reserved_concurrency == null ? true : var.query_reserved_concurrency >= 1
     error_message = "Zero would refuse every question."
   }
 }
@@ -327,31 +359,40 @@ variable "query_reserved_concurrency" {
 # The tables.
 
 variable "table_capacity" {
-  description = "Bounds of the provisioned capacity of each table and of its index, scaled on use. Null: on demand."
+  # Of every write that the throttle lets through, the payments' table and its index take one unit each (two
+  # for a payment over 1 KB): 715 is 500 a second at 70 % use. Scaling needs minutes, in which a smaller
+  # minimum would turn a sudden peak into dead letters. The refusals' minimum fits one submission in five.
+  description = "Null: on demand. {}: provisioned, each table and each of its indexes scaled between these bounds at 70 % use."
   type = object({
-    read_min  = number
-    read_max  = number
-    write_min = number
-    write_max = number
+    payments = optional(object({
+      read_min  = optional(number, 100)
+      read_max  = optional(number, 2000)
+      write_min = optional(number, 715)
+      write_max = optional(number, 2000)
+    }), {})
+    refusals = optional(object({
+      read_min  = optional(number, 100)
+      read_max  = optional(number, 2000)
+      write_min = optional(number, 145)
+      write_max = optional(number, 2000)
+    }), {})
   })
-  default = {
-    read_min  = 5
-    read_max  = 500
-    write_min = 25
-    write_max = 2000
-  }
+  default = null
 
   validation {
-    condition = var.table_capacity == null || try(
-      var.table_capacity.read_min >= 1 && var.table_capacity.read_max >= var.table_capacity.read_min &&
-      var.table_capacity.write_min >= 1 && var.table_capacity.write_max >= var.table_capacity.write_min, false
-    )
+    condition = var.table_capacity == null ? true : alltrue([for bounds in values(var.table_capacity) :
+      bounds.read_min >= 1 && bounds.read_max >= bounds.read_min && bounds.write_min >= 1 && bounds.write_max >= bounds.write_min
+    ])
     error_message = "Each maximum is at least its minimum, and each minimum at least 1."
+  }
+  validation {
+    condition     = var.table_capacity == null ? true : var.table_capacity.payments.write_min * 0.7 >= var.throttle_rate
+    error_message = "70 % of the payments' write_min must carry throttle_rate: otherwise payments that the gateway accepts become dead letters while the table scales."
   }
 }
 
 variable "deletion_protection" {
-  description = "Keeps the tables and the user pool from being deleted. Set it to false, and apply, only to destroy an environment."
+  description = "Keeps tables, queues, keys and the user pool from being deleted. Set it to false, and apply, only to destroy an environment."
   type        = bool
   default     = true
 }
@@ -381,15 +422,38 @@ variable "canary" {
   default     = "CodeDeployDefault.LambdaCanary10Percent5Minutes"
 
   validation {
-    condition     = can(regex("^CodeDeployDefault\\.Lambda(Canary|Linear)", var.canary))
-    error_message = "A canary or linear configuration of CodeDeploy for Lambda; never all at once."
+    # The longest of these takes 30 minutes; scripts/release waits longer than that, and not for ever.
+    condition     = can(regex("^CodeDeployDefault\\.Lambda(Canary10Percent(5|10|15|30)Minutes|Linear10PercentEvery(1|2|3)Minutes?)$", var.canary))
+    error_message = "A canary or linear configuration of CodeDeploy for Lambda of at most 30 minutes; never all at once."
   }
 }
 
 variable "page_emails" {
-  description = "Addresses that get pages. A paging service subscribes to the topic in output page_topic_arn instead."
+  description = "Addresses that get pages. Each must be confirmed by the mail that AWS sends to it."
   type        = list(string)
   default     = []
+
+  validation {
+    condition     = alltrue([for address in var.page_emails : can(regex("^[^@\\s]+@[^@\\s]+\\.[^@\\s]+$", address)) && !can(regex("[@.]example\\.(com|net|org)$", address))])
+    error_message = "Addresses that somebody reads; those of the example domains are nobody's."
+  }
+}
+
+variable "page_urls" {
+  description = "Endpoints of paging services that get pages and confirm their subscription by themselves. Such a URL is often a secret: give it as TF_VAR_page_urls, not in a file."
+  type        = list(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for url in var.page_urls : can(regex("^https://[^/]+", url)) && !can(regex("^https://([^/]+\\.)?example\\.(com|net|org)([:/]|$)", url))])
+    error_message = "https URLs of services that somebody answers; the example domains are nobody's."
+  }
+}
+
+variable "runbooks_url" {
+  description = "Where the runbooks are, as every alarm's description names them. The default is their path in the repository."
+  type        = string
+  default     = "infra/RUNBOOKS.md"
 }
 
 variable "ticket_emails" {

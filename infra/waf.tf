@@ -8,6 +8,26 @@ resource "aws_wafv2_web_acl" "api" {
     allow {}
   }
 
+  # Answers of our own, in the form of every other error. The firewall cannot name the request.
+  custom_response_body {
+    key          = "too-many-requests"
+    content_type = "APPLICATION_JSON"
+    content = jsonencode({
+      code      = "too_many_requests"
+      message   = "Too many requests from your address. Repeat with the same paymentId."
+      requestId = ""
+    })
+  }
+  custom_response_body {
+    key          = "payload-too-large"
+    content_type = "APPLICATION_JSON"
+    content = jsonencode({
+      code      = "payload_too_large"
+      message   = "The body is larger than 8 KiB."
+      requestId = ""
+    })
+  }
+
   rule {
     name     = "addresses-of-bad-reputation"
     priority = 0
@@ -57,8 +77,27 @@ resource "aws_wafv2_web_acl" "api" {
     name     = "requests-of-one-address"
     priority = 2
 
+    # Not 403: a client must repeat this payment, not give it up.
     action {
-      block {}
+      block {
+        custom_response {
+          response_code            = 429
+          custom_response_body_key = "too-many-requests"
+
+          response_header {
+            name  = "Retry-After"
+            value = "60"
+          }
+          response_header {
+            name  = "Access-Control-Allow-Origin"
+            value = var.allowed_origin
+          }
+          response_header {
+            name  = "Access-Control-Expose-Headers"
+            value = "Retry-After"
+          }
+        }
+      }
     }
 
     statement {
@@ -83,7 +122,17 @@ resource "aws_wafv2_web_acl" "api" {
     priority = 3
 
     action {
-      block {}
+      block {
+        custom_response {
+          response_code            = 413
+          custom_response_body_key = "payload-too-large"
+
+          response_header {
+            name  = "Access-Control-Allow-Origin"
+            value = var.allowed_origin
+          }
+        }
+      }
     }
 
     statement {

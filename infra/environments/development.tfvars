@@ -6,12 +6,12 @@ callback_urls         = ["http://localhost:3000/signed-in", "http://localhost:89
 sign_in_domain_prefix = "remit-development-example"
 
 # Little is sent, nothing is precious, and waiting is dull.
-table_capacity       = null
-batch_window_seconds = 1
-memory_megabytes     = 512
-maximum_concurrency  = 2
-reserved_concurrency = 5
-throttle_rate        = 20
-throttle_burst       = 40
-log_retention_days   = 30
-deletion_protection  = false
+memory_megabytes    = 512
+maximum_concurrency = 2
+throttle_rate       = 20
+throttle_burst      = 40
+log_retention_days  = 30
+deletion_protection = false
+
+# A new account has 10 to 50 concurrent executions: nothing is reserved of so few.
+query_reserved_concurrency = null

@@ -7,11 +7,13 @@ The functions are asked themselves: the programs in the deployed packages are ru
 """
 
 import json
+import os
 import pathlib
 import re
 import subprocess
 import sys
 import tempfile
+import time
 import zipfile
 
 import botocore.session
@@ -49,6 +51,8 @@ def main():
     function_knows_the_receive_count(resources)
     metrics_shown_are_those_emitted(resources)
     code_knows_the_tables_keys(resources)
+    local_tables_are_the_deployed_ones(resources)
+    alarms_name_their_runbook(resources)
 
 
 def document_is_rendered_as_everywhere(rendered, resources):
@@ -152,6 +156,65 @@ def code_knows_the_tables_keys(resources):
             snake = re.sub(r"(?<=[a-z])([A-Z])", lambda match: f"_{match.group(1).lower()}", attribute)
             written = f'"{attribute}"' in sources or re.search(rf"\b{re.escape(snake)}:", sources)
             expect(written, f"{table['name']}: the code writes no {attribute}")
+
+
+def local_tables_are_the_deployed_ones(resources):
+    """Keys, indexes with what they copy, and expiry: the local pipeline is started and its tables are asked."""
+    deployed = {}
+    for table in (resource["values"] for resource in resources if resource["type"] == "aws_dynamodb_table"):
+        indexes = {index["name"]: (index["hash_key"], index["range_key"], index["projection_type"], sorted(index["non_key_attributes"] or []))
+                   for index in table["global_secondary_index"]}
+        expiry = [ttl["attribute_name"] for ttl in table["ttl"] if ttl["enabled"]]
+        deployed[table["name"].rsplit("-", 1)[1]] = (table["hash_key"], table["range_key"], indexes, expiry)
+    here = local_tables(sorted(deployed))
+    for name, table in deployed.items():
+        expect(table == here[name], f"{name} is deployed as {table}, and here it is {here[name]}")
+
+
+def local_tables(names):
+    build = subprocess.run(["cargo", "build", "--quiet", "--locked", "--package", "local"], cwd=ROOT)
+    expect(build.returncode == 0, "the local pipeline does not build")
+    folder = os.environ.get("CARGO_TARGET_DIR", ROOT / "target")
+    with tempfile.TemporaryDirectory() as data:
+        ready = pathlib.Path(data) / "ready.json"
+        ports = ["--api-port", "0", "--queue-port", "0", "--table-port", "0"]
+        command = [pathlib.Path(folder) / "debug" / "local", *ports, "--data-dir", pathlib.Path(data) / "data", "--ready-file", ready]
+        with (pathlib.Path(data) / "log").open("w") as log:
+            pipeline = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
+        try:
+            deadline = time.monotonic() + 600
+            while not ready.exists():
+                expect(pipeline.poll() is None, f"the local pipeline ended: {(pathlib.Path(data) / 'log').read_text()[-2000:]}")
+                expect(time.monotonic() < deadline, "the local pipeline was not ready within ten minutes")
+                time.sleep(0.2)
+            return {name: described(json.loads(ready.read_text())["table"], name) for name in names}
+        finally:
+            pipeline.terminate()
+            pipeline.wait(60)
+
+
+def described(url, name):
+    credentials = {"aws_access_key_id": "none", "aws_secret_access_key": "none"}
+    client = botocore.session.get_session().create_client("dynamodb", region_name="eu-west-2", endpoint_url=url, **credentials)
+    table = client.describe_table(TableName=name)["Table"]
+    expiry = client.describe_time_to_live(TableName=name)["TimeToLiveDescription"]
+    indexes = {index["IndexName"]: (*keys(index), index["Projection"]["ProjectionType"], sorted(index["Projection"].get("NonKeyAttributes", [])))
+               for index in table["GlobalSecondaryIndexes"]}
+    return (*keys(table), indexes, [expiry["AttributeName"]] if expiry["TimeToLiveStatus"] == "ENABLED" else [])
+
+
+def keys(described):
+    names = {key["KeyType"]: key["AttributeName"] for key in described["KeySchema"]}
+    return names["HASH"], names["RANGE"]
+
+
+def alarms_name_their_runbook(resources):
+    sections = re.findall(r"^### (.+)$", (ROOT / "infra" / "RUNBOOKS.md").read_text(), re.M)
+    alarms = [resource["values"] for resource in resources if resource["type"] == "aws_cloudwatch_metric_alarm"]
+    expect(alarms, "the state has no alarm")
+    for alarm in alarms:
+        named = re.search(r"#([\w-]+)$", alarm["alarm_description"])
+        expect(named and named.group(1) in sections, f"{alarm['alarm_name']} names no runbook: {alarm['alarm_description']}")
 
 
 def unpacked(function, folder):

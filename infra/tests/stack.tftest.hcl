@@ -33,6 +33,10 @@ mock_provider "aws" {
     defaults = { arn = "arn:aws:lambda:eu-west-2:123456789012:function:submit-payments:live" }
   }
   override_resource {
+    target = aws_sns_topic.page
+    values = { arn = "arn:aws:sns:eu-west-2:123456789012:page" }
+  }
+  override_resource {
     target = aws_sqs_queue.submit_payment
     values = { arn = "arn:aws:sqs:eu-west-2:123456789012:queue", url = "https://sqs/queue" }
   }
@@ -61,6 +65,14 @@ mock_provider "aws" {
     values = { arn = "arn:aws:iam::123456789012:role/function" }
   }
   override_resource {
+    target = module.submit_payments.aws_lambda_function.this
+    values = { arn = "arn:aws:lambda:eu-west-2:123456789012:function:submit-payments" }
+  }
+  override_resource {
+    target = module.query_payments.aws_lambda_function.this
+    values = { arn = "arn:aws:lambda:eu-west-2:123456789012:function:query-payments" }
+  }
+  override_resource {
     target = module.query_payments.aws_lambda_alias.live
     values = { arn = "arn:aws:lambda:eu-west-2:123456789012:function:query-payments:live" }
   }
@@ -83,18 +95,20 @@ mock_provider "aws" {
 }
 
 variables {
-  account_id              = "123456789012"
-  operator_principal_arns = ["arn:aws:iam::123456789012:role/on-call"]
+  account_id         = "123456789012"
+  operator_user_arns = ["arn:aws:iam::123456789012:user/on-call"]
+  operator_role_arns = ["arn:aws:iam::210987654321:role/aws-reserved/sso.amazonaws.com/eu-west-2/AWSReservedSSO_OnCall_*"]
+  page_emails        = ["on-call@remit.invalid"]
 }
 
 run "stack" {
   # The document.
   assert {
-    condition     = aws_api_gateway_rest_api.payments.body == local.document && aws_api_gateway_rest_api.payments.put_rest_api_mode == "overwrite"
+    condition     = aws_api_gateway_rest_api.payments.body == jsonencode(local.parsed_document) && aws_api_gateway_rest_api.payments.put_rest_api_mode == "overwrite"
     error_message = "The API is the document and nothing else."
   }
   assert {
-    condition     = aws_api_gateway_deployment.payments.triggers.document == sha256(local.document)
+    condition     = aws_api_gateway_deployment.payments.triggers.document == sha256(jsonencode(local.parsed_document))
     error_message = "A changed document must be deployed."
   }
   assert {
@@ -127,6 +141,10 @@ run "stack" {
   assert {
     condition     = startswith(local.parsed_document.paths["/submit"].put["x-amazon-apigateway-integration"].requestTemplates["application/json"], "Action=SendMessage&MessageBody=$util.urlEncode($input.body)&")
     error_message = "The body is sent whole and encoded."
+  }
+  assert {
+    condition     = !strcontains(local.parsed_document.paths["/submit"].put["x-amazon-apigateway-integration"].requestTemplates["application/json"], "xrayTraceId")
+    error_message = "Templates have no such variable: it is documented for access logs only."
   }
 
   # The queries.
@@ -184,6 +202,27 @@ run "stack" {
     ] if rule.name == "large-bodies"]) == [true, 8192, "MATCH"]
     error_message = "A body that the firewall cannot see whole is blocked."
   }
+  assert {
+    condition = { for rule in aws_wafv2_web_acl.api.rule : rule.name => [
+      one(one(one(rule.action).block).custom_response).response_code,
+      one(one(one(rule.action).block).custom_response).custom_response_body_key,
+      { for header in one(one(one(rule.action).block).custom_response).response_header : header.name => header.value },
+      ] if try(length(one(rule.action).block) > 0, false) } == {
+      requests-of-one-address = [429, "too-many-requests", { Retry-After = "60", Access-Control-Allow-Origin = var.allowed_origin, Access-Control-Expose-Headers = "Retry-After" }]
+      large-bodies            = [413, "payload-too-large", { Access-Control-Allow-Origin = var.allowed_origin }]
+    }
+    error_message = "The firewall's own rules answer so that a client knows whether to repeat: never 403 for too many."
+  }
+  assert {
+    condition = { for body in aws_wafv2_web_acl.api.custom_response_body : body.key => jsondecode(body.content).code } == {
+      too-many-requests = "too_many_requests", payload-too-large = "payload_too_large"
+    }
+    error_message = "The firewall answers with the document's codes."
+  }
+  assert {
+    condition     = one(flatten([for rule in aws_wafv2_web_acl.api.rule : [for rate in one(rule.statement).rate_based_statement : rate.limit]])) >= var.throttle_rate * 5 * 60
+    error_message = "One back end's address may use the whole API."
+  }
 
   # Identity.
   assert {
@@ -201,7 +240,7 @@ run "stack" {
 
   # The queues.
   assert {
-    condition     = aws_sqs_queue.submit_payment.visibility_timeout_seconds >= 6 * 15 + 20
+    condition     = aws_sqs_queue.submit_payment.visibility_timeout_seconds >= 6 * 15 + 1
     error_message = "Messages must not come back while they are processed."
   }
   assert {
@@ -248,8 +287,12 @@ run "stack" {
     condition = [
       aws_lambda_event_source_mapping.submit_payments.batch_size, aws_lambda_event_source_mapping.submit_payments.maximum_batching_window_in_seconds,
       one(aws_lambda_event_source_mapping.submit_payments.scaling_config).maximum_concurrency, module.submit_payments.reserved_concurrency,
-    ] == [100, 20, 10, 20]
+    ] == [100, 1, 10, 20]
     error_message = "Batches, window, pollers, reserved concurrency."
+  }
+  assert {
+    condition     = module.query_payments.reserved_concurrency == 300
+    error_message = "Several hundred clients can wait at once, from a reserve of their own."
   }
   assert {
     condition     = module.submit_payments.variables.REMIT_RECEIVE_COUNT_MAX == "5"
@@ -261,6 +304,7 @@ run "stack" {
     condition = toset(flatten([for statement in module.submit_payments.policy_statements : [
       for action in flatten([statement.Action]) : [for resource in flatten([statement.Resource]) : "${action} ${resource}"]
       ]])) == toset([
+      "dynamodb:GetItem arn:aws:dynamodb:eu-west-2:123456789012:table/payments",
       "dynamodb:PutItem arn:aws:dynamodb:eu-west-2:123456789012:table/payments",
       "dynamodb:PutItem arn:aws:dynamodb:eu-west-2:123456789012:table/refusals",
       "kms:Decrypt arn:aws:kms:eu-west-2:123456789012:key/functions",
@@ -285,9 +329,11 @@ run "stack" {
       ]])) == toset([
       "dynamodb:BatchGetItem arn:aws:dynamodb:eu-west-2:123456789012:table/payments",
       "dynamodb:GetItem arn:aws:dynamodb:eu-west-2:123456789012:table/payments",
+      "dynamodb:GetItem arn:aws:dynamodb:eu-west-2:123456789012:table/refusals",
       "dynamodb:Query arn:aws:dynamodb:eu-west-2:123456789012:table/payments/index/byUser",
       "dynamodb:Query arn:aws:dynamodb:eu-west-2:123456789012:table/refusals",
       "dynamodb:Query arn:aws:dynamodb:eu-west-2:123456789012:table/refusals/index/byUser",
+      "dynamodb:Query arn:aws:dynamodb:eu-west-2:123456789012:table/refusals/index/held",
       "kms:Decrypt arn:aws:kms:eu-west-2:123456789012:key/functions",
       "kms:Decrypt arn:aws:kms:eu-west-2:123456789012:key/tables",
       "logs:CreateLogStream arn:aws:logs:eu-west-2:123456789012:log-group:some:*",
@@ -315,19 +361,38 @@ run "stack" {
       [for action in ["CancelMessageMoveTask", "ChangeMessageVisibility", "DeleteMessage", "GetQueueAttributes", "GetQueueUrl", "ListMessageMoveTasks", "ReceiveMessage", "StartMessageMoveTask"] :
       "sqs:${action} arn:aws:sqs:eu-west-2:123456789012:dlq"],
       [for action in ["GetQueueAttributes", "GetQueueUrl", "SendMessage"] : "sqs:${action} arn:aws:sqs:eu-west-2:123456789012:queue"],
-      flatten([for action in ["GetItem", "Query"] : [for table in ["payments", "payments/index/byUser", "refusals", "refusals/index/byUser"] :
-      "dynamodb:${action} arn:aws:dynamodb:eu-west-2:123456789012:table/${table}"]]),
+      [for access in [
+        "BatchGetItem payments", "GetItem payments", "Query payments", "Query payments/index/byUser",
+        "GetItem refusals", "PutItem refusals", "Query refusals", "Query refusals/index/byUser", "Query refusals/index/held", "Scan refusals/index/held",
+      ] : "dynamodb:${replace(access, " ", " arn:aws:dynamodb:eu-west-2:123456789012:table/")}"],
       ["kms:Decrypt arn:aws:kms:eu-west-2:123456789012:key/queues", "kms:GenerateDataKey arn:aws:kms:eu-west-2:123456789012:key/queues", "kms:Decrypt arn:aws:kms:eu-west-2:123456789012:key/tables"],
     ))
     error_message = "The operator's role."
   }
   assert {
-    condition     = one(jsondecode(aws_iam_role.operator[0].assume_role_policy).Statement).Condition == { Bool = { "aws:MultiFactorAuthPresent" = "true" } }
-    error_message = "Operators come with a second factor."
+    condition = jsondecode(aws_iam_role.operator[0].assume_role_policy).Statement == [
+      { Sid = "UsersWithSecondFactor", Effect = "Allow", Principal = { AWS = ["arn:aws:iam::123456789012:user/on-call"] }, Action = "sts:AssumeRole", Condition = { Bool = { "aws:MultiFactorAuthPresent" = "true" } } },
+      { Sid = "RolesOfIdentityProvider", Effect = "Allow", Principal = { AWS = ["arn:aws:iam::210987654321:root"] }, Action = "sts:AssumeRole", Condition = { ArnLike = { "aws:PrincipalArn" = ["arn:aws:iam::210987654321:role/aws-reserved/sso.amazonaws.com/eu-west-2/AWSReservedSSO_OnCall_*"] } } },
+    ]
+    error_message = "Operators are users with a second factor, of whom it is demanded, and roles, which could never bring one."
   }
   assert {
-    condition     = one(jsondecode(aws_iam_role.gateway.assume_role_policy).Statement).Condition == { StringEquals = { "aws:SourceAccount" = "123456789012" } }
-    error_message = "No other account's gateway takes the role."
+    condition = alltrue([for role in [aws_iam_role.gateway, aws_iam_role.gateway_logs[0]] :
+      jsondecode(role.assume_role_policy).Statement == [{ Sid = "Gateway", Effect = "Allow", Principal = { Service = "apigateway.amazonaws.com" }, Action = "sts:AssumeRole" }]
+    ])
+    error_message = "API Gateway takes its roles without a condition: it sends no aws:SourceAccount."
+  }
+  assert {
+    condition = toset(flatten([for statement in jsondecode(aws_iam_role_policy.release.policy).Statement : [
+      for action in flatten([statement.Action]) : [for resource in flatten([statement.Resource]) : "${action} ${resource}"] if startswith(action, "lambda:")
+      ]])) == toset(flatten([for function in ["submit-payments", "query-payments"] : [
+      "lambda:GetAlias arn:aws:lambda:eu-west-2:123456789012:function:${function}",
+      "lambda:GetAlias arn:aws:lambda:eu-west-2:123456789012:function:${function}:live",
+      "lambda:UpdateAlias arn:aws:lambda:eu-west-2:123456789012:function:${function}",
+      "lambda:UpdateAlias arn:aws:lambda:eu-west-2:123456789012:function:${function}:live",
+      "lambda:GetProvisionedConcurrencyConfig arn:aws:lambda:eu-west-2:123456789012:function:${function}:live",
+    ]]))
+    error_message = "CodeDeploy moves aliases, and is asked about the functions when it does."
   }
   assert {
     condition = alltrue(flatten([
@@ -347,9 +412,9 @@ run "stack" {
       one(table.point_in_time_recovery).recovery_period_in_days == 35,
       one(table.server_side_encryption).enabled,
       one(table.server_side_encryption).kms_key_arn == aws_kms_key.tables.arn,
-      table.stream_view_type == "NEW_AND_OLD_IMAGES",
+      table.stream_enabled != true,
     ])])
-    error_message = "Tables are protected, recoverable, encrypted, and tell of their changes."
+    error_message = "Tables are protected, recoverable, encrypted, and copy their changes to no stream that nobody reads."
   }
   assert {
     condition     = [aws_dynamodb_table.payments.hash_key, aws_dynamodb_table.payments.range_key, aws_dynamodb_table.refusals.hash_key, aws_dynamodb_table.refusals.range_key] == ["paymentId", "userId", "userId", "paymentId#requestId"]
@@ -360,43 +425,123 @@ run "stack" {
     error_message = "Refusals expire; payments never do."
   }
   assert {
-    condition     = length(aws_appautoscaling_target.table) == 8 && alltrue([for policy in aws_appautoscaling_policy.table : one(policy.target_tracking_scaling_policy_configuration).target_value == 70])
-    error_message = "Both tables and both indexes scale, reads and writes."
+    condition = alltrue([for index in aws_dynamodb_table.refusals.global_secondary_index :
+      index.hash_key == "userId" && index.range_key == { byUser = "recordedAt", held = "heldAt" }[index.name] &&
+      index.projection_type == "INCLUDE" && !contains(index.non_key_attributes, "body")
+    ]) && length(aws_dynamodb_table.refusals.global_secondary_index) == 2
+    error_message = "Refusals are listed by time, and apart from that those that are held; no index copies bodies."
+  }
+  assert {
+    condition     = [for table in [aws_dynamodb_table.payments, aws_dynamodb_table.refusals] : table.billing_mode] == ["PAY_PER_REQUEST", "PAY_PER_REQUEST"] && length(aws_appautoscaling_target.table) == 0
+    error_message = "On demand there is no capacity to run out of while it scales."
   }
 
   # Who gets up.
   assert {
-    condition = toset([for key, alarm in local.alarms : "${alarm.namespace} ${alarm.metric} > ${alarm.threshold}" if alarm.kind == "page"]) == toset([
-      "AWS/SQS ApproximateNumberOfMessagesVisible > 0",
-      "AWS/SQS ApproximateAgeOfOldestMessage > 300",
-      "AWS/Lambda Errors > 0",
-      "AWS/Lambda Throttles > 0",
-      "AWS/ApiGateway 5XXError > 0.005",
-      "AWS/DynamoDB SystemErrors > 0",
-      "AWS/DynamoDB WriteThrottleEvents > 0",
-      "Remit DeadLettered > 0",
-      "Remit Unverified > 0",
-      "Remit OwnerMismatch > 20",
+    condition = toset([for key, alarm in local.alarms : "${key} > ${alarm.threshold}" if alarm.kind == "page"]) == toset([
+      "dead-letters-waiting > 0",
+      "payments-dead-lettered > 0",
+      "unverified-messages > 0",
+      "owner-mismatch-rate > 20",
+      "payments-late > 300",
+      "function-errors > 0.01",
+      "function-throttles > 0",
+      "submissions-failing > 0.005",
+      "submissions-mostly-refused > 0.5",
+      "submissions-none-accepted > 0",
+      "questions-failing > 0.05",
+      "payments-table-errors > 0",
+      "refusals-table-errors > 0",
+      "payments-table-writes-throttled > 0",
+      "payments-index-writes-throttled > 0",
+      "refusals-table-writes-throttled > 0",
+      "refusals-index-writes-throttled > 0",
+      "held-index-writes-throttled > 0",
     ])
     error_message = "Pages."
   }
   assert {
-    condition = toset([for key, alarm in local.alarms : "${alarm.namespace} ${alarm.metric} > ${alarm.threshold}" if alarm.kind == "ticket"]) == toset([
-      "Remit OwnerMismatch > 0",
-      "Remit Conflict > 5",
-      "AWS/ApiGateway 4XXError > 0.1",
-      "AWS/Lambda Duration > 9600",
-      "AWS/Lambda Errors > 0",
-      "AWS/Lambda Throttles > 0",
-      "AWS/SQS ApproximateAgeOfOldestMessage > 604800",
+    condition = toset([for key, alarm in local.alarms : "${key} > ${alarm.threshold}" if alarm.kind == "ticket"]) == toset([
+      "owner-mismatches > 0",
+      "conflicts > 5",
+      "submissions-refused > 0.1",
+      "function-slow > 9600",
+      "query-errors > 0.01",
+      "query-throttles > 0",
+      "payments-table-reads-throttled > 0",
+      "payments-index-reads-throttled > 0",
+      "refusals-table-reads-throttled > 0",
+      "refusals-index-reads-throttled > 0",
+      "held-index-reads-throttled > 0",
+      "waits-nearly-full > 240",
+      "dead-letters-ageing > 604800",
     ])
     error_message = "Tickets."
   }
   assert {
-    condition = alltrue([for key, alarm in local.alarms :
-      strcontains(alarm.kind == "page" ? aws_cloudwatch_composite_alarm.page.alarm_rule : aws_cloudwatch_composite_alarm.ticket.alarm_rule, "ALARM(\"${aws_cloudwatch_metric_alarm.this[key].alarm_name}\")")
-    ]) && alltrue([for alarm in aws_cloudwatch_metric_alarm.capacity : strcontains(aws_cloudwatch_composite_alarm.ticket.alarm_rule, alarm.alarm_name)])
-    error_message = "Every alarm reaches somebody."
+    condition = alltrue(concat(
+      [for key, alarm in local.alarms : aws_cloudwatch_metric_alarm.this[key].alarm_actions == toset([alarm.kind == "page" ? aws_sns_topic.page.arn : aws_sns_topic.ticket.arn])],
+      [for alarm in aws_cloudwatch_metric_alarm.capacity : alarm.alarm_actions == toset([aws_sns_topic.ticket.arn])],
+    )) && aws_sns_topic.page.arn != aws_sns_topic.ticket.arn && length(aws_sns_topic_subscription.page) == 1
+    error_message = "Every alarm tells somebody by itself, and none hides behind another."
+  }
+  assert {
+    condition = alltrue(concat(
+      [for key, alarm in aws_cloudwatch_metric_alarm.this : endswith(alarm.alarm_description, "infra/RUNBOOKS.md#${key}")],
+      [for key, alarm in aws_cloudwatch_metric_alarm.capacity : endswith(alarm.alarm_description, "infra/RUNBOOKS.md#${key}")],
+    ))
+    error_message = "Every alarm names its runbook."
+  }
+  assert {
+    condition = { for key, alarm in aws_cloudwatch_metric_alarm.this : key => {
+      for query in alarm.metric_query : query.id => coalesce(query.expression, try("${one(query.metric).metric_name} ${one(query.metric).stat} ${try(one(query.metric).dimensions.Method, one(query.metric).dimensions.FunctionName)}", null))
+      } if length(alarm.metric_query) > 0 } == {
+      submissions-none-accepted  = { ratio = "IF((requests >= 10) AND (refused + failed >= requests), 1, 0)", requests = "Count SampleCount PUT", refused = "4XXError Sum PUT", failed = "5XXError Sum PUT" }
+      submissions-mostly-refused = { ratio = "IF(requests >= 20, refused / requests, 0)", requests = "Count SampleCount PUT", refused = "4XXError Sum PUT", failed = "5XXError Sum PUT" }
+      function-errors            = { ratio = "IF(errors >= 2, errors / invocations, 0)", errors = "Errors Sum remit-production-submit-payments", invocations = "Invocations Sum remit-production-submit-payments" }
+      query-errors               = { ratio = "IF(errors >= 2, errors / invocations, 0)", errors = "Errors Sum remit-production-query-payments", invocations = "Invocations Sum remit-production-query-payments" }
+    } && alltrue([for alarm in aws_cloudwatch_metric_alarm.this : length([for query in alarm.metric_query : query.id if query.return_data == true]) <= 1])
+    error_message = "What is a ratio is alarmed as one."
+  }
+  assert {
+    condition     = aws_api_gateway_method_settings.all.settings[0].metrics_enabled && aws_api_gateway_method_settings.submit.settings[0].metrics_enabled
+    error_message = "Without them a method has no metrics, and its alarms never go off."
+  }
+  assert {
+    condition     = length(local.release.alarms) >= 4 && length(local.release.alarms) <= 10
+    error_message = "CodeDeploy watches at most ten alarms."
+  }
+}
+
+# Also lets the test run take down what the run above has made.
+run "without_protection_queues_and_keys_may_go" {
+  variables {
+    deletion_protection = false
+  }
+  assert {
+    condition     = length(terraform_data.protection) == 6 && alltrue([for protection in terraform_data.protection : protection.output == false])
+    error_message = "The protection is lifted by an apply."
+  }
+}
+
+run "accounts_differ_in_quotas_and_identity_providers" {
+  command = plan
+  variables {
+    reserved_concurrency       = null
+    query_reserved_concurrency = null
+    operator_user_arns         = []
+    operator_session_tag       = { key = "team", value = "payments" }
+  }
+  assert {
+    condition     = alltrue([for reserved in [module.submit_payments.reserved_concurrency, module.query_payments.reserved_concurrency] : coalesce(reserved, -1) == -1])
+    error_message = "A new account has no concurrency to divide."
+  }
+  assert {
+    condition = one(jsondecode(aws_iam_role.operator[0].assume_role_policy).Statement).Condition == {
+      ArnLike      = { "aws:PrincipalArn" = var.operator_role_arns }
+      StringEquals = { "aws:PrincipalTag/team" = "payments" }
+    }
+    error_message = "Where the identity provider tags its operators, the tag is demanded."
   }
 }
 
@@ -422,14 +567,58 @@ run "stopped_intake_answers_503_with_retry_after" {
   }
 }
 
-run "on_demand_tables_have_no_scaling" {
+run "provisioned_tables_scale_with_every_index" {
   command = plan
+  # Tables that are not there yet: of those that are, capacities are scaled and not set.
+  state_key = "provisioned"
   variables {
-    table_capacity = null
+    table_capacity = {}
   }
   assert {
-    condition     = aws_dynamodb_table.payments.billing_mode == "PAY_PER_REQUEST" && length(aws_appautoscaling_target.table) == 0 && length(aws_cloudwatch_metric_alarm.capacity) == 0
-    error_message = "On demand there is no capacity to scale or to watch."
+    condition = { for key, target in aws_appautoscaling_target.table : "${target.resource_id} ${target.scalable_dimension}" => [target.min_capacity, target.max_capacity] } == {
+      "table/remit-production-PaymentsTable dynamodb:table:ReadCapacityUnits"               = [100, 2000]
+      "table/remit-production-PaymentsTable dynamodb:table:WriteCapacityUnits"              = [715, 2000]
+      "table/remit-production-PaymentsTable/index/byUser dynamodb:index:ReadCapacityUnits"  = [100, 2000]
+      "table/remit-production-PaymentsTable/index/byUser dynamodb:index:WriteCapacityUnits" = [715, 2000]
+      "table/remit-production-RefusalsTable dynamodb:table:ReadCapacityUnits"               = [100, 2000]
+      "table/remit-production-RefusalsTable dynamodb:table:WriteCapacityUnits"              = [145, 2000]
+      "table/remit-production-RefusalsTable/index/byUser dynamodb:index:ReadCapacityUnits"  = [100, 2000]
+      "table/remit-production-RefusalsTable/index/byUser dynamodb:index:WriteCapacityUnits" = [145, 2000]
+      "table/remit-production-RefusalsTable/index/held dynamodb:index:ReadCapacityUnits"    = [100, 2000]
+      "table/remit-production-RefusalsTable/index/held dynamodb:index:WriteCapacityUnits"   = [145, 2000]
+    }
+    error_message = "Both tables and all indexes scale, reads and writes, from a minimum that fits the throttle."
+  }
+  assert {
+    condition     = alltrue([for policy in aws_appautoscaling_policy.table : one(policy.target_tracking_scaling_policy_configuration).target_value == 70])
+    error_message = "Scaling leaves room for a burst."
+  }
+  assert {
+    condition = [for table in [aws_dynamodb_table.payments, aws_dynamodb_table.refusals] : [table.billing_mode, table.write_capacity]] == [["PROVISIONED", 715], ["PROVISIONED", 145]] && alltrue([
+      for index in setunion(aws_dynamodb_table.payments.global_secondary_index, aws_dynamodb_table.refusals.global_secondary_index) : index.write_capacity >= 145 && index.read_capacity == 100
+    ])
+    error_message = "New tables and indexes begin at their minimum."
+  }
+  assert {
+    condition     = length(aws_cloudwatch_metric_alarm.capacity) > 0
+    error_message = "What is provisioned is watched."
+  }
+}
+
+run "names_that_an_account_has_once_carry_the_region" {
+  command = plan
+  variables {
+    region = "eu-west-1"
+  }
+  assert {
+    condition = toset([
+      aws_iam_role.gateway.name, aws_iam_role.gateway_logs[0].name, aws_iam_role.release.name, aws_iam_role.operator[0].name,
+      module.submit_payments.role_name, module.query_payments.role_name, aws_cloudwatch_dashboard.this.dashboard_name,
+      ]) == toset([
+      "remit-production-eu-west-1-gateway", "remit-production-eu-west-1-gateway-logs", "remit-production-eu-west-1-release", "remit-production-eu-west-1-operator",
+      "remit-production-eu-west-1-submit-payments", "remit-production-eu-west-1-query-payments", "remit-production-eu-west-1",
+    ])
+    error_message = "The same environment can stand in two Regions of an account."
   }
 }
 
@@ -441,5 +630,9 @@ run "a_custom_domain_closes_the_default_endpoint" {
   assert {
     condition     = aws_api_gateway_rest_api.payments.disable_execute_api_endpoint && aws_api_gateway_domain_name.this[0].security_policy == "TLS_1_2" && output.api_url == "https://api.pay.example.com"
     error_message = "One door, TLS 1.2."
+  }
+  assert {
+    condition     = aws_api_gateway_deployment.payments.triggers.default_endpoint_closed == "true"
+    error_message = "Without a new deployment the default endpoint stays open."
   }
 }

@@ -42,6 +42,22 @@ run "more_pollers_than_reserved_concurrency_are_refused" {
   expect_failures = [aws_lambda_event_source_mapping.submit_payments]
 }
 
+run "provisioned_writes_below_the_throttle_are_refused" {
+  command = plan
+  variables {
+    table_capacity = { payments = { write_min = 714 } }
+  }
+  expect_failures = [var.table_capacity]
+}
+
+run "a_minimum_above_its_maximum_is_refused" {
+  command = plan
+  variables {
+    table_capacity = { refusals = { read_min = 3000 } }
+  }
+  expect_failures = [var.table_capacity]
+}
+
 run "three_receives_are_refused" {
   command = plan
   variables {
@@ -64,4 +80,34 @@ run "a_release_all_at_once_is_refused" {
     canary = "CodeDeployDefault.LambdaAllAtOnce"
   }
   expect_failures = [var.canary]
+}
+
+run "a_release_longer_than_anybody_waits_is_refused" {
+  command = plan
+  variables {
+    canary = "CodeDeployDefault.LambdaLinear10PercentEvery10Minutes"
+  }
+  expect_failures = [var.canary]
+}
+
+run "production_that_pages_nobody_and_has_no_operator_is_refused" {
+  command = plan
+  variables {
+    page_emails        = []
+    operator_user_arns = []
+    operator_role_arns = []
+  }
+  expect_failures = [aws_sns_topic.page, aws_sqs_queue_policy.dead_letter]
+}
+
+run "operators_and_pages_that_nobody_is_are_refused" {
+  command = plan
+  variables {
+    page_emails          = ["on-call@mail.example.com"]
+    page_urls            = ["https://events.example.com/key"]
+    operator_user_arns   = ["arn:aws:iam::123456789012:role/on-call"]
+    operator_role_arns   = ["arn:aws:iam::123456789012:role/*"]
+    operator_session_tag = { key = "team", value = "*" }
+  }
+  expect_failures = [var.page_emails, var.page_urls, var.operator_user_arns, var.operator_role_arns, var.operator_session_tag]
 }

@@ -12,7 +12,7 @@ terraform {
 }
 
 resource "aws_iam_role" "this" {
-  name = var.name
+  name = var.role_name
   assume_role_policy = jsonencode({
     Version = "2012-10-17"
     Statement = [{

@@ -18,9 +18,19 @@ output "variables" {
   value       = aws_lambda_function.this.environment[0].variables
 }
 
+output "role_name" {
+  description = "Name of the function's role."
+  value       = aws_iam_role.this.name
+}
+
 output "role_arn" {
   description = "The function's role."
   value       = aws_iam_role.this.arn
+}
+
+output "arn" {
+  description = "The function itself, for those who move its alias."
+  value       = aws_lambda_function.this.arn
 }
 
 output "alias_arn" {

@@ -1,5 +1,10 @@
 variable "name" {
-  description = "Name of the function, its role and its deployment group."
+  description = "Name of the function and its deployment group."
+  type        = string
+}
+
+variable "role_name" {
+  description = "Name of the function's role, of which an account has one for all its Regions."
   type        = string
 }
 
@@ -29,8 +34,9 @@ variable "timeout_seconds" {
 }
 
 variable "reserved_concurrency" {
-  description = "Concurrency kept for the function, and its bound."
+  description = "Concurrency kept for the function, and its bound. Null: none is kept, and the account's bounds it."
   type        = number
+  default     = null
 }
 
 variable "variables" {
