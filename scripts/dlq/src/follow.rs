@@ -35,8 +35,8 @@ const LOOKS_MAX: usize = 16;
 pub enum Until {
     /// The outcome of each letter is known.
     All,
-    /// One letter has another outcome than to be back for the same reason as the others.
-    Different,
+    /// One letter has another outcome than to be back.
+    Alive,
 }
 
 /// What became of many.
@@ -57,20 +57,14 @@ pub struct Followed {
 }
 
 impl Followed {
-    /// The one reason for which every letter with an outcome is back, if it is so.
+    /// Whether a letter has another outcome than to be back.
     #[must_use]
-    pub fn back_for(&self) -> Option<&str> {
-        let settled = self.stored + self.duplicates + self.refused.values().sum::<usize>();
-        let (_, reason) = self.back.first().filter(|_| settled == 0)?;
-        self.back.iter().all(|(_, other)| other == reason).then_some(reason)
+    pub fn is_alive(&self) -> bool {
+        self.stored + self.duplicates + self.refused.len() > 0
     }
 
     fn is_over(&self, until: Until) -> bool {
-        let is_different = || {
-            let is_none = self.stored + self.duplicates + self.refused.len() + self.back.len() == 0;
-            !is_none && self.back_for().is_none()
-        };
-        self.open.is_empty() || (until == Until::Different && is_different())
+        self.open.is_empty() || (until == Until::Alive && self.is_alive())
     }
 }
 
@@ -92,7 +86,7 @@ pub async fn follow(
         let is_drained = depth(&desk.place.sqs, &desk.place.queue_url).await?.total() == 0;
         settle(tables, followed).await;
         // Many dead letters take long to look at, few are worth a look every time.
-        let looks_back = is_drained || is_last || until == Until::Different;
+        let looks_back = is_drained || is_last || until == Until::Alive;
         if !followed.is_over(until) && looks_back {
             find_back(desk, followed).await?;
         }
@@ -177,24 +171,20 @@ mod tests {
     use crate::letter::tests::letter;
 
     #[test]
-    fn letters_are_followed_until_one_fares_otherwise_than_the_others() {
-        let back = |reasons: &[&str]| {
-            reasons.iter().map(|reason| ("m".to_owned(), (*reason).to_owned())).collect()
-        };
+    fn the_first_letters_are_followed_until_one_is_alive() {
+        let back = vec![("m".to_owned(), "throttled".to_owned())];
+        let refused = BTreeMap::from([("conflict".to_owned(), 1)]);
         let open = || vec![letter("m", "{}", &[], false)];
-        for (stored, reasons, is_over, back_for) in [
-            (0, &[][..], false, None),
-            (0, &["throttled"], false, Some("throttled")),
-            (0, &["throttled", "throttled"], false, Some("throttled")),
-            (0, &["throttled", "panicked"], true, None),
-            (1, &[], true, None),
-            (1, &["throttled"], true, None),
+        for (followed, is_alive) in [
+            (Followed { open: open(), ..Followed::default() }, false),
+            (Followed { open: open(), back, ..Followed::default() }, false),
+            (Followed { open: open(), stored: 1, ..Followed::default() }, true),
+            (Followed { open: open(), duplicates: 1, ..Followed::default() }, true),
+            (Followed { open: open(), refused, ..Followed::default() }, true),
         ] {
-            let followed =
-                Followed { stored, back: back(reasons), open: open(), ..Followed::default() };
-            assert_eq!(followed.is_over(Until::Different), is_over, "{stored} {reasons:?}");
-            assert_eq!(followed.back_for(), back_for);
+            assert_eq!(followed.is_over(Until::Alive), is_alive, "{followed:?}");
             assert!(!followed.is_over(Until::All));
         }
+        assert!(Followed::default().is_over(Until::Alive));
     }
 }

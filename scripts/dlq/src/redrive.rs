@@ -1,5 +1,5 @@
-//! Sending letters back: `redrive`. The first ones are followed before the others go: where they die again
-//! for one reason, the cause is not mended, and the others stay where they are.
+//! Sending letters back: `redrive`. The first ones are followed before the others go: where all of them die
+//! again, the cause is not mended, and the others stay where they are.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -37,7 +37,7 @@ pub struct How {
     /// Do not wait for what becomes of the messages.
     #[arg(long)]
     pub no_follow: bool,
-    /// Send the others, too, when the first ten die again for the same reason.
+    /// Send the others, too, when the first ten die again.
     #[arg(long)]
     pub keep_going: bool,
     /// Send back what did not come through the gateway; only with --reason unverified.
@@ -142,7 +142,7 @@ pub(crate) async fn carry_out(
         let others = letters.split_off(FIRST);
         all = sender.send(letters).await;
         followed.open = all.sent.clone();
-        let looked = follow::follow(sender.desk, tables, &mut followed, Until::Different).await;
+        let looked = follow::follow(sender.desk, tables, &mut followed, Until::Alive).await;
         letters = others;
         stopped = match looked {
             _ if sender.desk.interrupt.is_set() => None,
@@ -172,7 +172,7 @@ pub(crate) async fn carry_out(
     print_failed(&failed);
     if let Some(why) = &stopped {
         note(&format!(
-            "stopped: {why}; {left} are left as they were. --keep-going sends them as well"
+            "stopped: {why} {left} are left as they were; --keep-going sends them as well"
         ));
     } else if left > 0 {
         note(&format!("{left} are left as they were: run the same command again"));
@@ -190,23 +190,20 @@ pub(crate) async fn carry_out(
 
 /// Why the others are not to be sent after the first ones, if it is so.
 fn why_stop(followed: &Followed) -> Option<String> {
-    let Followed { stored, duplicates, refused, back, open, failure: _ } = followed;
-    if let Some(reason) = followed.back_for() {
-        let still = if open.is_empty() { "" } else { " so far" };
+    let Followed { back, open, .. } = followed;
+    if followed.is_alive() || (back.is_empty() && open.is_empty()) {
+        return None;
+    }
+    if back.is_empty() {
+        let waited = span(FOLLOW_MAX);
         return Some(format!(
-            "{} of the first {FIRST} came back dead{still}, all for {}: is the cause mended?",
-            back.len(),
-            printable(reason)
+            "none of the first {FIRST} has an outcome after {waited}: they wait in the main queue or \
+             for another try"
         ));
     }
-    let has_outcome = stored + duplicates + refused.len() + back.len() > 0;
-    (!has_outcome && !open.is_empty()).then(|| {
-        format!(
-            "none of the first {FIRST} has an outcome after {}: they wait in the main queue or for \
-             another try",
-            span(FOLLOW_MAX)
-        )
-    })
+    let reasons = counted(back.iter().map(|(_, reason)| reason.as_str()));
+    let still = if open.is_empty() { "" } else { ", and the others have no outcome yet" };
+    Some(format!("of the first {FIRST} came back dead: {reasons}{still}. Is the cause mended?"))
 }
 
 /// What would be done.
@@ -226,9 +223,13 @@ pub(crate) fn plan(letters: &[Letter], others: &str, rate: Option<NonZeroU32>) -
 
 /// How many letters died of what: `3 throttled, 1 unknown`.
 pub(crate) fn reasons(letters: &[Letter]) -> String {
+    counted(letters.iter().map(Letter::reason))
+}
+
+fn counted<'a>(reasons: impl Iterator<Item = &'a str>) -> String {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    for letter in letters {
-        *counts.entry(letter.reason()).or_default() += 1;
+    for reason in reasons {
+        *counts.entry(reason).or_default() += 1;
     }
     let counts = counts.iter().map(|(reason, count)| format!("{count} {}", printable(reason)));
     counts.collect::<Vec<_>>().join(", ")
