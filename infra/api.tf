@@ -31,7 +31,8 @@ locals {
 
 resource "aws_api_gateway_rest_api" "payments" {
   name = local.api_name
-  body = var.intake_stopped ? local.document_stopped : local.document
+  # JSON has no anchors: Terraform resolves the document's, because API Gateway is not known to.
+  body = var.intake_stopped ? local.document_stopped : jsonencode(local.parsed_document)
   # What the document no longer names goes; a merge would keep it.
   put_rest_api_mode            = "overwrite"
   disable_execute_api_endpoint = var.custom_domain != null

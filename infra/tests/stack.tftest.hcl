@@ -104,11 +104,11 @@ variables {
 run "stack" {
   # The document.
   assert {
-    condition     = aws_api_gateway_rest_api.payments.body == local.document && aws_api_gateway_rest_api.payments.put_rest_api_mode == "overwrite"
+    condition     = aws_api_gateway_rest_api.payments.body == jsonencode(local.parsed_document) && aws_api_gateway_rest_api.payments.put_rest_api_mode == "overwrite"
     error_message = "The API is the document and nothing else."
   }
   assert {
-    condition     = aws_api_gateway_deployment.payments.triggers.document == sha256(local.document)
+    condition     = aws_api_gateway_deployment.payments.triggers.document == sha256(jsonencode(local.parsed_document))
     error_message = "A changed document must be deployed."
   }
   assert {

@@ -29,11 +29,13 @@ pub struct Accepted {
 pub struct Error {
     /// What went wrong, a stable word for programs.
     pub code: String,
-    /// What went wrong, for people; names the property at fault.
+    /// What went wrong, for people. Of a body that breaks the schema it says what the gateway's
+    /// validator says.
     pub message: String,
     /// Our id of this request, for questions about it.
     pub request_id: String,
-    /// The property at fault, where a function found it. The gateway names it inside `message`.
+    /// The property at fault, where a function found it. The gateway names a missing or an unknown one
+    /// inside `message`, and no other.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub field: Option<String>,
 }

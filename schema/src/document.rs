@@ -8,6 +8,9 @@ use std::collections::BTreeSet;
 /// The document as it is committed, with placeholders.
 pub const TEXT: &str = include_str!("../payment-api.yaml");
 
+/// The document's edition for clients and their generators, made by `tests/document.rs`.
+pub const CLIENT_TEXT: &str = include_str!("../client-api.json");
+
 /// Why a document could not be rendered: somebody edited it, or the values given for it.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RenderError {

@@ -4,6 +4,7 @@
 //! - [`payment`]: the payment, parsed. **A new property** goes here.
 //! - [`text`]: the strings it is made of, a type for each rule. **A new rule** goes here, or, when it
 //!   concerns several properties, into `Payment::parse`.
+//! - `currency`: the currencies that can be paid in. **A new edition of ISO 4217** goes here.
 //! - [`json`]: the strict reader below both.
 //! - [`refusal`]: why a payment is refused.
 //! - [`canonical`]: when two bodies are the same payment.
@@ -17,6 +18,8 @@
 pub mod payment;
 
 pub mod text;
+
+mod currency;
 
 pub mod json;
 

@@ -11,6 +11,7 @@ use crate::text::{
     AccountIdentification, AccountName, Amount, CalendarDate, CurrencyCode, Description, Max35Text,
     Max140Text, Parse, PaymentId, UserId, invalid, is_iban,
 };
+use crate::timestamp::rfc3339;
 
 /// Prefix of the attributes that we add to an item. A body may not use it.
 pub const RESERVED_PREFIX: char = '_';
@@ -20,6 +21,9 @@ const STORED_BYTES_MAX: usize = 400 * 1024 - 4 * 1024;
 
 /// Bytes of a property's name, DynamoDB's limit for names that an index may project.
 const NAME_BYTES_MAX: usize = 255;
+
+/// How far the last place on earth where a day ends is behind UTC (the zone UTC-12).
+const LAST_ZONE_MS: i64 = 12 * 60 * 60 * 1000;
 
 /// A payment to submit.
 ///
@@ -35,7 +39,7 @@ pub struct Payment {
     /// The amount in major units as a decimal string, never a number. Greater than zero, with no more
     /// decimals than the currency has.
     amount: Amount,
-    /// ISO 4217 alphabetic code.
+    /// ISO 4217 alphabetic code of money in circulation: no withdrawn, fund, metal or test code.
     currency: CurrencyCode,
     /// What the payment is for.
     description: Description,
@@ -47,9 +51,10 @@ pub struct Payment {
     end_to_end_identification: Option<Max35Text>,
     /// The client's reference between it and the bank (ISO 20022 InstructionIdentification).
     instruction_identification: Option<Max35Text>,
-    /// What the creditor needs to match the payment.
+    /// What the creditor needs to match the payment, with at least one of its properties.
     remittance_information: Option<RemittanceInformation>,
-    /// The day on which the payment is to be executed.
+    /// The day on which the payment is to be executed: not before the day of acceptance, which is read in
+    /// the time zone where it comes last, UTC less 12 hours.
     requested_execution_date: Option<CalendarDate>,
     #[schemars(skip)]
     amount_minor: u64,
@@ -64,28 +69,27 @@ impl fmt::Debug for Payment {
     }
 }
 
-/// A bank account in one of the Open Banking schemes.
+/// A bank account in one of the Open Banking schemes. Card numbers do not belong here.
 #[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
 #[schemars(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Account {
     /// How the identification is to be read.
     pub scheme_name: SchemeName,
-    /// The account's number in that scheme. An IBAN is checked with its check digits and is written
-    /// without spaces.
+    /// The account's number in that scheme. An IBAN is checked whole: country, length, structure and
+    /// check digits. It is written in upper case without spaces.
     pub identification: AccountIdentification,
     /// The holder of the account.
     pub name: Option<AccountName>,
 }
 
-/// Open Banking UK's account identification schemes (`OBExternalAccountIdentification4Code`).
+/// Open Banking UK's account identification schemes (`OBExternalAccountIdentification4Code`) without the
+/// one for cards (UK.OBIE.PAN).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SchemeName {
     /// Basic bank account number.
     Bban,
     /// International bank account number.
     Iban,
-    /// Primary account number of a card.
-    Pan,
     /// A mobile number known to Paym.
     Paym,
     /// Sort code and account number.
@@ -96,7 +100,7 @@ pub enum SchemeName {
 #[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
 #[schemars(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RemittanceInformation {
-    /// Lines of free text.
+    /// Lines of free text, at least one.
     pub unstructured: Option<Vec<Max140Text>>,
     /// The creditor's reference.
     pub reference: Option<Max35Text>,
@@ -104,11 +108,13 @@ pub struct RemittanceInformation {
 
 impl Payment {
     /// Reads a payment from a body, keeping properties that this version does not know: the gateway
-    /// refuses those, but a newer gateway may be ahead of a function.
+    /// refuses those, but a newer gateway may be ahead of a function. `accepted_at_ms`, in milliseconds
+    /// since 1970-01-01 UTC, is when the body was accepted: the day on which it is to be executed is
+    /// judged by that moment, however late the body is read.
     ///
     /// # Errors
     /// The first rule that the body breaks.
-    pub fn parse(body: &str) -> Result<Payment, Refusal> {
+    pub fn parse(body: &str, accepted_at_ms: i64) -> Result<Payment, Refusal> {
         let body = json::parse_object(body)?;
         check_storable(&body)?;
         let properties = Properties(&body);
@@ -119,6 +125,13 @@ impl Payment {
         let amount_minor = amount.minor_units(currency.minor_unit_digits()).ok_or_else(|| {
             invalid("must not have more decimals than its currency").under("amount")
         })?;
+        let requested_execution_date: Option<CalendarDate> =
+            properties.optional("requestedExecutionDate")?;
+        if requested_execution_date.as_ref().is_some_and(|day| has_passed(day, accepted_at_ms)) {
+            return Err(
+                invalid("must not be before the day of acceptance").under("requestedExecutionDate")
+            );
+        }
         Ok(Payment {
             payment_id,
             user_id,
@@ -130,7 +143,7 @@ impl Payment {
             end_to_end_identification: properties.optional("endToEndIdentification")?,
             instruction_identification: properties.optional("instructionIdentification")?,
             remittance_information: properties.optional("remittanceInformation")?,
-            requested_execution_date: properties.optional("requestedExecutionDate")?,
+            requested_execution_date,
             amount_minor,
             body,
         })
@@ -159,6 +172,11 @@ impl Payment {
     pub fn body(&self) -> &Object {
         &self.body
     }
+}
+
+/// Whether a day was over everywhere on earth at that moment. Both are written so that texts sort by time.
+fn has_passed(day: &CalendarDate, at_ms: i64) -> bool {
+    day.as_str() < &rfc3339(at_ms.saturating_sub(LAST_ZONE_MS))[.."YYYY-MM-DD".len()]
 }
 
 /// The paymentId that a body names, whatever else is wrong with the body: records are filed under it.
@@ -232,7 +250,7 @@ impl Parse for Account {
         };
         if account.scheme_name == SchemeName::Iban && !is_iban(account.identification.as_str()) {
             return Err(
-                invalid("must be an IBAN with correct check digits").under("identification")
+                invalid("must be an IBAN in upper case without spaces").under("identification")
             );
         }
         Ok(account)
@@ -241,10 +259,9 @@ impl Parse for Account {
 
 impl SchemeName {
     /// The names that stand for the schemes.
-    const NAMES: [(&str, SchemeName); 5] = [
+    const NAMES: [(&str, SchemeName); 4] = [
         ("UK.OBIE.BBAN", SchemeName::Bban),
         ("UK.OBIE.IBAN", SchemeName::Iban),
-        ("UK.OBIE.PAN", SchemeName::Pan),
         ("UK.OBIE.Paym", SchemeName::Paym),
         ("UK.OBIE.SortCodeAccountNumber", SchemeName::SortCodeAccountNumber),
     ];
@@ -254,7 +271,9 @@ impl Parse for SchemeName {
     fn parse(value: &Json) -> Result<Self, Refusal> {
         let Json::String(text) = value else { return Err(invalid("must be a string")) };
         let known = Self::NAMES.iter().find(|(name, _)| name == text);
-        known.map(|(_, scheme)| *scheme).ok_or(invalid("must be one of the Open Banking schemes"))
+        known
+            .map(|(_, scheme)| *scheme)
+            .ok_or(invalid("must be one of the Open Banking schemes except UK.OBIE.PAN"))
     }
 }
 
@@ -276,6 +295,9 @@ impl JsonSchema for SchemeName {
 impl Parse for RemittanceInformation {
     fn parse(value: &Json) -> Result<Self, Refusal> {
         let properties = object(value)?;
+        if properties.0.is_empty() {
+            return Err(invalid("must have at least one property"));
+        }
         Ok(RemittanceInformation {
             unstructured: properties.optional("unstructured")?,
             reference: properties.optional("reference")?,
@@ -286,6 +308,9 @@ impl Parse for RemittanceInformation {
 impl<T: Parse> Parse for Vec<T> {
     fn parse(value: &Json) -> Result<Self, Refusal> {
         let Json::Array(items) = value else { return Err(invalid("must be a list")) };
+        if items.is_empty() {
+            return Err(invalid("must have at least one item"));
+        }
         let item =
             |(index, item)| T::parse(item).map_err(|refusal| refusal.under(&format!("[{index}]")));
         items.iter().enumerate().map(item).collect()

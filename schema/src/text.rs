@@ -6,12 +6,13 @@
 
 use std::sync::LazyLock;
 
-use iban::BaseIban;
+use iban::{Iban, IbanLike, ParseIbanError};
 use regex::Regex;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use time::Date;
 use time::macros::format_description;
 
+use crate::currency::minor_unit_digits;
 use crate::json::Json;
 use crate::refusal::Refusal;
 
@@ -27,8 +28,10 @@ pub(crate) fn invalid(rule: &'static str) -> Refusal {
 }
 
 /// Any text without what SQS refuses (control characters other than tab and line breaks, U+FFFE,
-/// U+FFFF) and without the other control characters of Unicode.
-const PRINTABLE: &str = r"^[^\u0000-\u0008\u000B\u000C\u000E-\u001F\u007F-\u009F\uFFFE\uFFFF]+$";
+/// U+FFFF), without the other control characters of Unicode, and without U+FFFD, which is what a text in
+/// a wrong encoding turns into. The escapes are those of ECMA 262, in which a document's patterns are
+/// written.
+const PRINTABLE: &str = r"^[^\x00-\x08\x0B\x0C\x0E-\x1F\x7F-\x9F\uFFFD-\uFFFF]+$";
 
 /// Defines a string type from its pattern, its lengths in characters, an example, the rule in words,
 /// and the part of the rule that no pattern can say.
@@ -134,7 +137,7 @@ text! {
     /// What the payment is for, in words.
     Description {
         pattern: PRINTABLE, length: 1..=256, example: "Invoice 4711",
-        rule: "must be 1 to 256 characters without control characters",
+        rule: "must be 1 to 256 characters without control characters and without U+FFFD",
     }
 }
 
@@ -142,7 +145,7 @@ text! {
     /// An account's number in its scheme.
     AccountIdentification {
         pattern: PRINTABLE, length: 1..=256, example: "GB33BUKB20201555555555",
-        rule: "must be 1 to 256 characters without control characters",
+        rule: "must be 1 to 256 characters without control characters and without U+FFFD",
     }
 }
 
@@ -150,7 +153,7 @@ text! {
     /// The name of an account's holder.
     AccountName {
         pattern: PRINTABLE, length: 1..=350, example: "Ada Lovelace",
-        rule: "must be 1 to 350 characters without control characters",
+        rule: "must be 1 to 350 characters without control characters and without U+FFFD",
     }
 }
 
@@ -158,7 +161,7 @@ text! {
     /// A reference of at most 35 characters (ISO 20022 `Max35Text`).
     Max35Text {
         pattern: PRINTABLE, length: 1..=35, example: "INV-4711",
-        rule: "must be 1 to 35 characters without control characters",
+        rule: "must be 1 to 35 characters without control characters and without U+FFFD",
     }
 }
 
@@ -166,16 +169,17 @@ text! {
     /// A line of remittance information (ISO 20022 `Max140Text`).
     Max140Text {
         pattern: PRINTABLE, length: 1..=140, example: "Goods delivered in October",
-        rule: "must be 1 to 140 characters without control characters",
+        rule: "must be 1 to 140 characters without control characters and without U+FFFD",
     }
 }
 
 text! {
-    /// A day of the Gregorian calendar, `YYYY-MM-DD` (RFC 3339 full-date).
+    /// A day of the Gregorian calendar, `YYYY-MM-DD` (RFC 3339 full-date), from the year 1000 on. The
+    /// example is so far away that it is a day to execute a payment on for a long time.
     CalendarDate {
-        pattern: "^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$",
+        pattern: "^[1-9][0-9]{3}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$",
         length: 10..=10,
-        example: "2026-12-24",
+        example: "2099-12-24",
         rule: "must be a date of the calendar, YYYY-MM-DD",
         only_here: |text: &str| {
             Date::parse(text, format_description!("[year]-[month]-[day]")).is_ok()
@@ -184,10 +188,10 @@ text! {
 }
 
 text! {
-    /// An ISO 4217 alphabetic code of a currency that has minor units.
+    /// The ISO 4217 alphabetic code of money in circulation.
     CurrencyCode {
         pattern: "^[A-Z]{3}$", length: 3..=3, example: "GBP",
-        rule: "must be an ISO 4217 currency code",
+        rule: "must be the ISO 4217 code of a currency in circulation",
         only_here: |text: &str| minor_unit_digits(text).is_some(),
     }
 }
@@ -198,10 +202,6 @@ impl CurrencyCode {
     pub fn minor_unit_digits(&self) -> usize {
         minor_unit_digits(&self.0).unwrap_or_default()
     }
-}
-
-fn minor_unit_digits(code: &str) -> Option<usize> {
-    iso_currency::Currency::from_code(code)?.exponent().map(usize::from)
 }
 
 impl Amount {
@@ -215,7 +215,21 @@ impl Amount {
     }
 }
 
-/// Whether a text is an IBAN (ISO 13616) without spaces, its check digits right.
+/// Countries that the SWIFT IBAN registry (release 102, June 2026) has and the crate does not.
+const MORE_IBANS: &str = "^(HN[0-9]{2}[A-Z]{4}[0-9]{20}|PK[0-9]{2}[A-Z]{4}[0-9A-Z]{16})$";
+
+/// Whether a text is an IBAN (ISO 13616) of a country of the SWIFT registry: its length and structure are
+/// the country's, its check digits right, all in upper case and without spaces.
 pub(crate) fn is_iban(text: &str) -> bool {
-    !text.contains(' ') && text.parse::<BaseIban>().is_ok()
+    static MORE: LazyLock<Regex> =
+        LazyLock::new(|| Regex::new(MORE_IBANS).expect("the pattern is ours"));
+    let is_registered = match text.parse::<Iban>() {
+        // The crate also reads lower case and groups of four.
+        Ok(iban) => iban.electronic_str() == text,
+        // Its check digits are right.
+        Err(ParseIbanError::UnknownCountry(_)) => MORE.is_match(text),
+        Err(ParseIbanError::InvalidBaseIban { .. } | ParseIbanError::InvalidBban(_)) => false,
+    };
+    // Check digits are 02 to 98. With 99 instead of 02 the remainder is the same, and the crate lets it pass.
+    is_registered && text.get(2..4) != Some("99")
 }

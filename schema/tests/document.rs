@@ -1,7 +1,10 @@
 //! The committed document is the contract: its component schemas are those of the Rust types, and it
 //! uses only what API Gateway understands.
 //!
-//! `REMIT_REFRESH=1 cargo test -p schema --test document` writes the generated block anew.
+//! `REMIT_REFRESH=1 cargo test -p schema --test document` writes the generated block anew, and the client
+//! edition.
+
+mod client_edition;
 
 use schema::answer::{Accepted, Error, PaymentList, PaymentStatus};
 use schema::document::TEXT;
@@ -168,8 +171,61 @@ fn the_request_template_writes_exactly_the_attributes_of_the_envelope() {
     let envelope =
         [attribute::SUB, attribute::REQUEST_ID, attribute::ACCEPTED_AT, attribute::SCHEMA_VERSION];
     assert_eq!(names, envelope);
+    // The group of the fair queue is the verified user.
+    let group = "&MessageGroupId=$util.urlEncode($context.authorizer.claims.sub)&";
+    assert!(template.contains(group), "{template}");
     let version = format!("&MessageAttribute.4.Value.StringValue={SCHEMA_VERSION}");
     assert!(template.contains(&version), "{template}");
+}
+
+/// A charset that clients add of their own accord makes no difference, whether content types are compared
+/// whole or without their parameters. With a template and without a schema a body would pass unchecked.
+#[test]
+fn every_body_has_the_same_schema_and_template_in_each_spelling_of_json() {
+    let spellings = [
+        "application/json",
+        "application/json; charset=UTF-8",
+        "application/json; charset=utf-8",
+        "application/json;charset=UTF-8",
+        "application/json;charset=utf-8",
+    ];
+    let document = document();
+    let paths = document["paths"].as_object().unwrap().values();
+    let operations = paths.flat_map(|path| path.as_object().unwrap().values());
+    let writes: Vec<&Value> = operations.filter(|one| one.get("requestBody").is_some()).collect();
+    assert!(!writes.is_empty());
+    for operation in writes {
+        let templates = &operation["x-amazon-apigateway-integration"]["requestTemplates"];
+        for entries in [&operation["requestBody"]["content"], templates] {
+            let entries = entries.as_object().unwrap();
+            let mut names: Vec<&String> = entries.keys().collect();
+            names.sort();
+            assert_eq!(names, spellings, "{}", operation["operationId"]);
+            for (name, entry) in entries {
+                assert_eq!(*entry, entries["application/json"], "{name}");
+            }
+        }
+    }
+}
+
+/// Nobody is told that a payment was not accepted where nobody knows: it would be paid a second time.
+#[test]
+fn no_server_error_claims_to_know_what_became_of_a_request() {
+    let document = document();
+    let submit = &document["paths"]["/submit"]["put"];
+    let responses = submit["x-amazon-apigateway-integration"]["responses"].as_object().unwrap();
+    let mut templates: Vec<String> =
+        responses.values().map(|response| response["responseTemplates"].to_string()).collect();
+    let gateway = document["x-amazon-apigateway-gateway-responses"].as_object().unwrap();
+    for kind in ["DEFAULT_5XX", "INTEGRATION_FAILURE", "INTEGRATION_TIMEOUT"] {
+        templates.push(gateway[kind]["responseTemplates"].to_string());
+    }
+    assert_eq!(templates.len(), 6);
+    for template in templates {
+        assert!(template.contains("It is not known whether"), "{template}");
+        assert!(template.contains("safe") && template.contains("paymentId"), "{template}");
+    }
+    assert!(!TEXT.contains("not accepted"));
 }
 
 /// API Gateway checks no parameter, the function checks them by the types' rules, and clients read these.

@@ -6,6 +6,7 @@
 //! - [`stories::query`]: what a client is told afterwards, and nobody else.
 //! - [`client`], [`stories::example`]: a client that does everything as it should.
 //! - [`stories::failure`]: what an operator sees.
+//! - [`stories::fairness`]: what one user's flood does to another user's payment.
 //! - [`stories::network`]: what survives a bad network.
 //! - [`stories::workbench`]: what an operator does about it, with `cargo dlq`.
 //! - [`stories::restart`]: what survives when processes are killed.

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use aws_credential_types::Credentials;
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -130,6 +130,31 @@ impl Stack {
     /// Starts a stopped pipeline again, with these flags.
     pub(crate) async fn restart_with(self, flags: &[&str]) -> Stack {
         let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
+        Stack::start_in(self.directory, flags).await
+    }
+
+    /// Makes everything that is kept older by so many days, as if that time had passed: messages by the
+    /// queue's clock, and what is on record. The pipeline is stopped meanwhile.
+    pub(crate) async fn later_by_days(mut self, days: i64) -> Stack {
+        let older_ms = days * 24 * 60 * 60 * 1_000;
+        for record in self.records().await {
+            let mut older = record.clone();
+            for name in ["acceptedAt", "recordedAt", "heldAt"] {
+                if let Some(at) = record.get(name) {
+                    let at = time_ms(at.as_s().unwrap()) - older_ms;
+                    let at = schema::timestamp::rfc3339(at);
+                    older.insert(name.to_owned(), AttributeValue::S(at));
+                }
+            }
+            let put = self.dynamodb.put_item().table_name(self.at("refusalsTable"));
+            put.set_item(Some(older)).send().await.unwrap();
+        }
+        assert!(self.interrupt().await);
+        let queues = rusqlite::Connection::open(self.data_dir().join("queues.sqlite")).unwrap();
+        let older = "UPDATE messages SET sent_ms = sent_ms - ?1, due_ms = due_ms - ?1";
+        queues.execute(older, [older_ms]).unwrap();
+        queues.close().unwrap();
+        let flags = self.flags.clone();
         Stack::start_in(self.directory, flags).await
     }
 
@@ -356,6 +381,12 @@ impl Stack {
 /// A table that was taken away.
 pub(crate) struct BrokenTable {
     table: aws_sdk_dynamodb::types::TableDescription,
+}
+
+/// A time as records hold it, in milliseconds since 1970.
+fn time_ms(text: &str) -> i64 {
+    let since = humantime::parse_rfc3339(text).unwrap().duration_since(UNIX_EPOCH).unwrap();
+    i64::try_from(since.as_millis()).unwrap()
 }
 
 /// MD5 in hexadecimal.

@@ -4,6 +4,7 @@ mod answers;
 mod command;
 mod example;
 mod failure;
+mod fairness;
 mod network;
 mod query;
 mod restart;
@@ -90,6 +91,7 @@ pub(crate) fn all() -> Vec<Trial> {
         query::all(),
         example::all(),
         failure::all(),
+        fairness::all(),
         network::all(),
         restart::all(),
         command::all(),

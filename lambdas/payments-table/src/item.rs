@@ -165,7 +165,7 @@ mod tests {
             include_str!("../../../tests/fixtures/payment-minimal-v1.json"),
             include_str!("../../../tests/fixtures/payment-from-newer-gateway.json"),
         ] {
-            let payment = Payment::parse(text).unwrap();
+            let payment = Payment::parse(text, 0).unwrap();
             let item = of_payment(&payment, &submission(), 1_790_000_000_999);
             assert_eq!(item.len(), payment.body().len() + 7);
             let stored = read_payment(item).unwrap();
@@ -180,7 +180,7 @@ mod tests {
     #[test]
     fn our_attributes_have_their_names_types_and_units() {
         let text = include_str!("../../../tests/fixtures/payment-v1.json");
-        let item = of_payment(&Payment::parse(text).unwrap(), &submission(), 1_790_000_000_999);
+        let item = of_payment(&Payment::parse(text, 0).unwrap(), &submission(), 1_790_000_000_999);
         for (name, value) in [
             ("_amountMinor", AttributeValue::N("123450".to_owned())),
             ("_acceptedAt", AttributeValue::S("2026-09-21T14:13:20.123Z".to_owned())),
@@ -198,7 +198,7 @@ mod tests {
     #[test]
     fn an_item_that_we_did_not_write_is_an_error() {
         let text = include_str!("../../../tests/fixtures/payment-minimal-v1.json");
-        let item = of_payment(&Payment::parse(text).unwrap(), &submission(), 0);
+        let item = of_payment(&Payment::parse(text, 0).unwrap(), &submission(), 0);
         let check = |name: &str, value: Option<AttributeValue>| {
             let mut item = item.clone();
             match value {

@@ -146,7 +146,7 @@ async fn put(table: &PaymentsTable) -> Result<Put, Failure> {
         body_md5: String::new(),
         schema_version: 1,
     };
-    table.put_payment(&Payment::parse(BODY).unwrap(), &submission, 0).await
+    table.put_payment(&Payment::parse(BODY, 0).unwrap(), &submission, 0).await
 }
 
 fn stored() -> Network {

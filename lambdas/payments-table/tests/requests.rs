@@ -85,7 +85,7 @@ fn condition_failed(item: &Value) -> Value {
 #[tokio::test]
 async fn a_payment_is_put_only_where_none_is_stored() {
     let (table, wire) = table(200, json!({}));
-    let payment = Payment::parse(BODY).unwrap();
+    let payment = Payment::parse(BODY, 0).unwrap();
     let put = table.put_payment(&payment, &submission("r-1"), 0).await;
     assert_eq!(put, Ok(Put::Stored));
     let asked = wire.asked.lock().unwrap().remove(0);
@@ -103,7 +103,7 @@ async fn a_failed_condition_shows_the_stored_payment() {
     stored["_x"] = json!({ "N": "1" });
     stored["a"] = json!({ "N": "1.5" });
     let (table, _) = table(400, condition_failed(&stored));
-    let payment = Payment::parse(BODY).unwrap();
+    let payment = Payment::parse(BODY, 0).unwrap();
     match table.put_payment(&payment, &submission("r-1"), 0).await {
         Ok(Put::Exists(stored)) => {
             assert_eq!((stored.request_id.as_str(), &*stored.body_md5), ("request of p-1", "md5"));
@@ -125,7 +125,7 @@ async fn every_other_answer_is_a_failure() {
         (503, json!({}), DeadReason::Unavailable),
     ] {
         let (table, _) = table(status, answer);
-        let payment = Payment::parse(BODY).unwrap();
+        let payment = Payment::parse(BODY, 0).unwrap();
         let failed = table.put_payment(&payment, &submission("r-1"), 0).await.unwrap_err();
         assert_eq!((failed.reason, failed.may_pass()), (reason, true));
     }

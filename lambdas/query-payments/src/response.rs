@@ -63,11 +63,13 @@ impl Response {
         response
     }
 
-    /// 404: nothing is known yet. `retry_after` is in seconds.
+    /// 404: nothing is known yet. `retry_after` is in seconds. Asking again comes first: a payment that was
+    /// accepted needs no repetition, and a new paymentId could pay twice.
     #[must_use]
     pub fn not_found(context: Context<'_>, retry_after: u32) -> Response {
-        let message =
-            "Nothing is known of this payment yet. Repeat the PUT with the same paymentId.";
+        let message = "Nothing is known of this payment yet. Ask again after the seconds of \
+                       Retry-After. If it stays unknown, repeat the PUT with the same paymentId, \
+                       never with a new one.";
         Response::error(context, 404, "not_found", message.to_owned(), None)
             .retry_after(retry_after)
     }
@@ -148,6 +150,15 @@ mod tests {
             assert_eq!(found(tags).status(), 200, "{tags:?}");
         }
         assert_ne!(Response::found(CONTEXT, &["y"], [].into_iter()).headers["ETag"], tag);
+    }
+
+    /// A client reads them in this order, and must not think of a new paymentId.
+    #[test]
+    fn what_is_unknown_is_asked_for_again_before_it_is_repeated() {
+        let body = Response::not_found(CONTEXT, 21).body;
+        let at = |words: &str| body.find(words).unwrap_or_else(|| panic!("{words}: {body}"));
+        assert!(at("Ask again") < at("repeat the PUT with the same paymentId"), "{body}");
+        assert!(at("same paymentId") < at("never with a new one"), "{body}");
     }
 
     #[test]

@@ -22,12 +22,12 @@ use crate::record::Record;
 
 /// What the record path asks of the world. Every call may have taken effect although it failed.
 pub trait Edges: Sync {
-    /// Reads a payment by the rules of this version of the function.
+    /// Reads a payment by the rules of this version of the function, as of the moment of acceptance.
     ///
     /// # Errors
     /// The first rule that the body breaks.
-    fn parse(&self, body: &str) -> Result<Payment, Refusal> {
-        Payment::parse(body)
+    fn parse(&self, body: &str, accepted_at_ms: i64) -> Result<Payment, Refusal> {
+        Payment::parse(body, accepted_at_ms)
     }
 
     /// Stores a payment unless one is stored under its key.
@@ -51,8 +51,8 @@ pub trait Edges: Sync {
         record: &payments_table::Record,
     ) -> impl Future<Output = Result<(), Failure>> + Send;
 
-    /// Sends a message to the dead-letter queue: the body byte for byte, every attribute as it is, and
-    /// the dead letter in place of an older one.
+    /// Sends a message to the dead-letter queue: the body byte for byte, its group and every attribute
+    /// as they are, and the dead letter in place of an older one.
     fn send_dead_letter(
         &self,
         record: &Record,
@@ -146,7 +146,8 @@ impl Edges for Aws {
             .queues
             .send_message()
             .queue_url(&self.dead_letter_queue_url)
-            .message_body(&record.body);
+            .message_body(&record.body)
+            .set_message_group_id(record.message_group.clone());
         for (name, value) in &record.attributes {
             if name != attribute::DEAD_LETTER {
                 send = send.message_attributes(name, copied(value)?);

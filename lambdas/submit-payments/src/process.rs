@@ -54,7 +54,7 @@ pub async fn carry_out(
     invocation: &Invocation,
     record: &Record,
 ) -> Result<Outcome, Unfinished> {
-    match record.plan(|body| edges.parse(body)) {
+    match record.plan(|body, accepted_at_ms| edges.parse(body, accepted_at_ms)) {
         Plan::Put(payment) => put(edges, invocation, record, &payment).await,
         Plan::Refuse(refusal) => judge(edges, invocation, record, refusal).await,
         Plan::Unverified => Err(Unfinished {

@@ -25,6 +25,8 @@ pub struct Record {
     pub attributes: Vec<(String, SqsMessageAttribute)>,
     /// The X-Ray trace, to be sent on as it is.
     pub trace_header: Option<String>,
+    /// The message's group in the fair queue, to be sent on as it is.
+    pub message_group: Option<String>,
     /// What is known of the submission.
     pub submission: Submission,
 }
@@ -86,6 +88,7 @@ impl Record {
                 .and_then(|count| count.parse().ok())
                 .unwrap_or(1),
             trace_header: system("AWSTraceHeader").cloned(),
+            message_group: system("MessageGroupId").cloned(),
             attributes: message.message_attributes.into_iter().collect(),
             message_id,
             envelope,
@@ -95,15 +98,15 @@ impl Record {
 
     /// What is to be done, in order of precedence: a message that nobody vouches for, one of an unknown
     /// kind, a body that is no payment, a payment for somebody else, a payment to store. `parse` reads a
-    /// payment from the body.
+    /// payment from the body and the moment of acceptance.
     #[must_use]
-    pub fn plan(&self, parse: impl FnOnce(&str) -> Result<Payment, Refusal>) -> Plan {
+    pub fn plan(&self, parse: impl FnOnce(&str, i64) -> Result<Payment, Refusal>) -> Plan {
         let Some(sub) = &self.envelope.sub else { return Plan::Unverified };
         match self.envelope.kind {
             Kind::Payment => {}
             Kind::Unknown(_) => return Plan::UnknownKind,
         }
-        match parse(&self.body) {
+        match parse(&self.body, self.submission.accepted_at_ms) {
             Err(refusal) => Plan::Refuse(refusal),
             Ok(payment) if payment.user_id().as_str() != sub => {
                 Plan::Refuse(Refusal::OwnerMismatch)

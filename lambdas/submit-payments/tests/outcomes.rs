@@ -56,12 +56,12 @@ struct Faults {
 }
 
 impl Edges for World {
-    fn parse(&self, body: &str) -> Result<Payment, Refusal> {
+    fn parse(&self, body: &str, accepted_at_ms: i64) -> Result<Payment, Refusal> {
         match self.taken_out {
             Some(currency) if body.contains(currency) => {
                 Err(Refusal::Invalid { field: "currency".to_owned(), rule: "is taken out" })
             }
-            _ => Payment::parse(body),
+            _ => Payment::parse(body, accepted_at_ms),
         }
     }
 

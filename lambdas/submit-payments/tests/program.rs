@@ -101,6 +101,7 @@ fn record(id: &str, body: &str, attributes: Value) -> Value {
             "ApproximateReceiveCount": "1",
             "SentTimestamp": "1790000000000",
             "AWSTraceHeader": "Root=1-trace",
+            "MessageGroupId": "group-1",
         },
         "messageAttributes": attributes,
     })
@@ -215,6 +216,7 @@ async fn a_batch_has_its_effects_its_response_its_logs_and_its_metrics() {
     assert_eq!(letter["MessageBody"], "who?");
     let trace = &letter["MessageSystemAttributes"]["AWSTraceHeader"]["StringValue"];
     assert_eq!(trace, "Root=1-trace");
+    assert_eq!(letter["MessageGroupId"], "group-1");
     let attributes = letter["MessageAttributes"].as_object().unwrap();
     assert_eq!(attributes.len(), 2, "{attributes:?}");
     assert_eq!(attributes["kept"], json!({ "DataType": "Binary", "BinaryValue": "AAE=" }));

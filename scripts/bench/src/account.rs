@@ -140,12 +140,17 @@ fn compare(
 }
 
 /// Milliseconds since 1970 of `2026-11-21T00:00:00.000Z`.
-fn epoch_ms(text: &str) -> Option<i64> {
+pub(crate) fn epoch_ms(text: &str) -> Option<i64> {
     let time = time::OffsetDateTime::parse(text, &time::format_description::well_known::Rfc3339);
     i64::try_from(time.ok()?.unix_timestamp_nanos() / 1_000_000).ok()
 }
 
-async fn scan(client: &Client, table: &str, attributes: &str) -> anyhow::Result<Vec<Value>> {
+/// Reads a whole table, of each item these attributes.
+pub(crate) async fn scan(
+    client: &Client,
+    table: &str,
+    attributes: &str,
+) -> anyhow::Result<Vec<Value>> {
     let names = json!({ "#r": "_requestId", "#s": "_storedAt", "#k": "kind" });
     let named = |(name, _): &(&String, &Value)| attributes.contains(name.as_str());
     let names: HashMap<_, _> = names.as_object().into_iter().flatten().filter(named).collect();

@@ -14,7 +14,7 @@ use crate::function::{self, Comparison, instructions};
 use crate::kills::{self, Kills};
 use crate::load::Load;
 use crate::pipeline::{Pipeline, ROLE, found};
-use crate::{account, measure, reads};
+use crate::{account, fair, measure, reads};
 
 /// Submits payments to a local pipeline, measures, and accounts for every one.
 ///
@@ -70,6 +70,13 @@ enum Command {
         payments: usize,
         /// Questions of each kind.
         #[arg(long, value_name = "COUNT", default_value_t = 1_000)]
+        count: usize,
+    },
+    /// Flood the queue with one user's payments while another user submits now and then; fail if the
+    /// other one waits for the flood.
+    Fair {
+        /// Payments of the flood.
+        #[arg(long, value_name = "COUNT", default_value_t = 100_000)]
         count: usize,
     },
     /// Measure the packaged function beside what a team would otherwise run: `scripts/compare`.
@@ -133,6 +140,13 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Some(Command::Reads { payments, count }) => wait(async {
             let bar = bar();
             let lines = reads::run(payments, count, &bar).await?;
+            bar.finish_and_clear();
+            lines.iter().for_each(|line| println!("{line}"));
+            Ok(())
+        }),
+        Some(Command::Fair { count }) => wait(async {
+            let bar = bar();
+            let lines = fair::run(count, &bar).await?;
             bar.finish_and_clear();
             lines.iter().for_each(|line| println!("{line}"));
             Ok(())

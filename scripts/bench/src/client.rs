@@ -58,7 +58,15 @@ impl Client {
         Client { ready: Arc::new(ready), http: http.build(connector) }
     }
 
-    /// Submits a payment as the demo user; the id of the request when it is accepted.
+    /// A client of the same pipeline for another user, with that user's token. Shares the connections.
+    #[must_use]
+    pub fn of_user(&self, user: &str, token: &str) -> Client {
+        let ready =
+            Ready { user_id: user.to_owned(), token: token.to_owned(), ..(*self.ready).clone() };
+        Client { ready: Arc::new(ready), http: self.http.clone() }
+    }
+
+    /// Submits a payment as the client's user; the id of the request when it is accepted.
     ///
     /// # Errors
     /// Any other answer, or none: whether the payment was accepted is then unknown.
@@ -82,7 +90,7 @@ impl Client {
         Ok(serde_json::from_slice::<Accepted>(&answer)?.request_id)
     }
 
-    /// Asks the API, for example `/payments?limit=25`, as the demo user.
+    /// Asks the API, for example `/payments?limit=25`, as the client's user.
     ///
     /// # Errors
     /// Any other answer than 200, or none.

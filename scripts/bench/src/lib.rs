@@ -3,6 +3,7 @@
 //! - [`cli`]: flags and subcommands.
 //! - [`measure`]: a run: the bare baseline, the load, the account.
 //! - [`reads`]: what the answers about payments take.
+//! - [`fair`]: one user's flood beside another user's payments.
 //! - [`kills`]: a run in which functions and the whole pipeline are killed.
 //! - [`load`]: open and closed loops of submissions.
 //! - [`account`]: what became of everything that was accepted.
@@ -18,6 +19,7 @@
 pub mod account;
 pub mod cli;
 pub mod client;
+pub mod fair;
 pub mod function;
 pub mod kills;
 pub mod load;

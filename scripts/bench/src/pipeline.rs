@@ -5,6 +5,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
+use local::tokens::{EXPIRES_IN, Issuer, SCOPES};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
@@ -78,6 +79,15 @@ impl Pipeline {
             }
             ensure!(started.elapsed() < START_MAX, "no process of a function runs");
         }
+    }
+
+    /// An access token of a user.
+    ///
+    /// # Errors
+    /// The key cannot be read.
+    pub fn token(&self, user: &str) -> anyhow::Result<String> {
+        let issuer = Issuer::open(&self.directory.path().join("data"))?;
+        issuer.issue(user, SCOPES, EXPIRES_IN)
     }
 
     /// What the pipeline printed.

@@ -1,4 +1,4 @@
-//! Letters in a file: one JSON line each, the body byte for byte. `export` and `discard`.
+//! Letters in a file: one JSON line each, the body byte for byte. `export`.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{File, OpenOptions, TryLockError};
@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader, BufWriter, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use aws_sdk_sqs::primitives::Blob;
 use aws_sdk_sqs::types::MessageAttributeValue;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -15,13 +16,11 @@ use serde_json::{Map, Value, json};
 
 use crate::audit::Audit;
 use crate::filter::Filter;
-use crate::hold::Holder;
-
 use crate::letter::{Letter, md5_of};
-use crate::queue::{BATCH_MAX, Error};
-use crate::redrive::{Failed, print_failed, reasons};
-use crate::terminal::{note, print, progress};
-use crate::{Desk, Ending, Selection, now_ms};
+use crate::queue::Error;
+use crate::redrive::ids_of;
+use crate::terminal::print;
+use crate::{Desk, Ending, ms_of, now_ms};
 
 /// A line of an archive. A serialised form: only ever extended.
 #[derive(Debug, Serialize, Deserialize)]
@@ -34,6 +33,8 @@ struct Line {
     /// By name: type and text, or type and bytes in base64.
     attributes: Map<String, Value>,
     trace_header: Option<String>,
+    #[serde(default)]
+    group: Option<String>,
     sent_at: String,
     receives: u32,
     moved_by_queue: bool,
@@ -58,6 +59,7 @@ impl Line {
             body_md5: letter.body_md5(),
             attributes: letter.attributes.iter().map(attribute).collect(),
             trace_header: letter.trace_header.clone(),
+            group: letter.group.clone(),
             sent_at: rfc3339(letter.sent_at_ms),
             receives: letter.receives,
             moved_by_queue: letter.moved_by_queue,
@@ -65,6 +67,63 @@ impl Line {
             archived_at: rfc3339(now_ms()),
         }
     }
+
+    /// The letter as it was; `None` when the line does not say what was written.
+    fn letter(self) -> Option<Letter> {
+        let attribute = |(name, value): (String, Value)| {
+            let part = |part: &str| value[part].as_str();
+            let attribute = MessageAttributeValue::builder().data_type(part("type")?);
+            let attribute = match (part("text"), part("base64")) {
+                (Some(text), None) => attribute.string_value(text),
+                (None, Some(bytes)) => {
+                    attribute.binary_value(Blob::new(STANDARD.decode(bytes).ok()?))
+                }
+                (_, _) => return None,
+            };
+            Some((name, attribute.build().ok()?))
+        };
+        let sent_at = humantime::parse_rfc3339(&self.sent_at).ok()?;
+        if md5_of(&self.body) != self.body_md5 {
+            return None;
+        }
+        let attributes = self.attributes.into_iter().map(attribute).collect::<Option<_>>()?;
+        let mut letter = Letter::new(self.message_id, self.body, attributes);
+        letter.trace_header = self.trace_header;
+        letter.group = self.group;
+        letter.sent_at_ms = ms_of(sent_at);
+        letter.receives = self.receives;
+        letter.moved_by_queue = self.moved_by_queue;
+        Some(letter)
+    }
+}
+
+/// The letters of an archive, each once. It is only read.
+///
+/// # Errors
+/// The file cannot be read, or one of its whole lines does not hold what was written; nothing can be sent
+/// of a damaged archive before somebody has looked at it.
+pub fn read(path: &Path) -> Result<Vec<Letter>, Error> {
+    let failed = |error| Error::file("read the archive", path, error);
+    let mut reader = BufReader::new(File::open(path).map_err(failed)?);
+    let (mut letters, mut ids, mut bytes) = (Vec::new(), HashSet::new(), Vec::new());
+    for number in 1.. {
+        bytes.clear();
+        reader.read_until(b'\n', &mut bytes).map_err(failed)?;
+        if bytes.last() != Some(&b'\n') {
+            break;
+        }
+        let line = serde_json::from_slice(&bytes).ok().and_then(Line::letter);
+        let letter = line.ok_or_else(|| {
+            let shown = path.display();
+            Error::Configuration(format!(
+                "line {number} of {shown} is no dead letter, or was altered"
+            ))
+        })?;
+        if ids.insert(letter.message_id.clone()) {
+            letters.push(letter);
+        }
+    }
+    Ok(letters)
 }
 
 /// A file of letters, each in it once. Only its owner may read it: it holds what payments say.
@@ -163,7 +222,6 @@ impl Archive {
 /// # Errors
 /// The queue gives no answer, or a file cannot be written.
 pub async fn export(desk: &Desk, filter: &Filter, out: &Path) -> Result<Ending, Error> {
-    let mut archive = Archive::open(out)?;
     let holder = desk.holder();
     let selection = desk.select(&holder, filter, true).await?;
     // Released before writing: a slow disk is no reason to keep letters from anybody.
@@ -171,17 +229,16 @@ pub async fn export(desk: &Desk, filter: &Filter, out: &Path) -> Result<Ending, 
     if desk.interrupt.is_set() {
         return Ok(Ending::Unfinished);
     }
-    let ids: Vec<&str> = selection.letters.iter().map(|letter| &*letter.message_id).collect();
     let about = json!({
         "who": desk.place.who().await,
         "queue": desk.place.dead_letter_queue_url,
         "filter": filter,
-        "messageIds": ids,
+        "messageIds": ids_of(&selection.letters),
         "revealed": true,
         "archive": out,
     });
     let audit = Audit::begin(&desk.place.audit_log, "export", &about)?;
-    let added = archive.add(&selection.letters)?;
+    let added = write(&audit, out, &selection.letters)?;
     audit.end(&json!({ "added": added }))?;
     let there = selection.letters.len() - added;
     print(&format!(
@@ -192,99 +249,13 @@ pub async fn export(desk: &Desk, filter: &Filter, out: &Path) -> Result<Ending, 
     Ok(if selection.is_all { Ending::Done } else { Ending::Unfinished })
 }
 
-/// Deletes letters that are in an archive, durably.
-///
-/// # Errors
-/// The queue gives no answer, or a file cannot be written; then nothing was deleted.
-pub async fn discard(
-    desk: &Desk,
-    filter: &Filter,
-    archive: &Path,
-    why: &str,
-    yes: bool,
-) -> Result<Ending, Error> {
-    let holder = desk.holder();
-    let selection = desk.select(&holder, filter, yes).await?;
-    let count = selection.letters.len();
-    if !yes || desk.interrupt.is_set() {
-        holder.release_all().await;
-        print(&format!(
-            "Would write {count} letters to {} and delete them from the dead-letter queue: {}. {} \
-             others stay.\nThis was a dry run; --yes does it.\n",
-            archive.display(),
-            reasons(&selection.letters),
-            selection.others
-        ));
-        return Ok(if desk.interrupt.is_set() { Ending::Unfinished } else { Ending::Done });
+/// Makes letters durable in an archive, after that is on record.
+pub(crate) fn write(audit: &Audit, archive: &Path, letters: &[Letter]) -> Result<usize, Error> {
+    let added = Archive::open(archive).and_then(|mut archive| archive.add(letters));
+    if let Err(error) = &added {
+        audit.end(&json!({ "error": error.to_string() }))?;
     }
-    let begun = begin_discard(desk, filter, &selection.letters, archive, why).await;
-    if begun.is_err() {
-        holder.release_all().await;
-    }
-    let audit = begun?;
-    let done = delete_all(desk, &holder, &audit, &selection, archive).await;
-    holder.release_all().await;
-    Ok(Ending::after_changes(done))
-}
-
-/// Makes letters durable in the archive, then records what is about to be done.
-async fn begin_discard(
-    desk: &Desk,
-    filter: &Filter,
-    letters: &[Letter],
-    archive: &Path,
-    why: &str,
-) -> Result<Audit, Error> {
-    Archive::open(archive)?.add(letters)?;
-    let ids: Vec<&str> = letters.iter().map(|letter| &*letter.message_id).collect();
-    let about = json!({
-        "who": desk.place.who().await,
-        "queue": desk.place.dead_letter_queue_url,
-        "filter": filter,
-        "messageIds": ids,
-        "revealed": true,
-        "archive": archive,
-        "why": why,
-    });
-    Audit::begin(&desk.place.audit_log, "discard", &about)
-}
-
-/// Deletes what is in the archive.
-async fn delete_all(
-    desk: &Desk,
-    holder: &Holder,
-    audit: &Audit,
-    selection: &Selection,
-    archive: &Path,
-) -> Result<Ending, Error> {
-    let ids: Vec<&str> = selection.letters.iter().map(|letter| &*letter.message_id).collect();
-    let bar = progress("discarding", ids.len() as u64);
-    let (mut discarded, mut failed) = (0, Vec::new());
-    for batch in ids.chunks(BATCH_MAX) {
-        if desk.interrupt.is_set() {
-            break;
-        }
-        let results = holder.delete(batch).await;
-        let gone = batch.iter().zip(&results).filter(|(_, result)| result.is_ok());
-        let gone: Vec<&str> = gone.map(|(id, _)| *id).collect();
-        audit.step(&json!({ "discarded": gone }))?;
-        discarded += gone.len();
-        let why_not = |(id, result): (&&str, Result<(), String>)| {
-            Some(Failed { message_id: (*id).to_owned(), why: result.err()? })
-        };
-        failed.extend(batch.iter().zip(results).filter_map(why_not));
-        bar.inc(batch.len() as u64);
-    }
-    bar.finish_and_clear();
-    let left = ids.len() - discarded - failed.len();
-    audit.end(&json!({ "discarded": discarded, "failed": failed, "left": left }))?;
-    print(&format!("{discarded} letters discarded; they are in {}.\n", archive.display()));
-    print_failed(&failed);
-    if left > 0 {
-        note(&format!("{left} are left: run the same command again"));
-    }
-    let is_done = failed.is_empty() && left == 0 && selection.is_all;
-    Ok(if is_done { Ending::Done } else { Ending::Unfinished })
+    added
 }
 
 #[cfg(test)]
@@ -317,6 +288,31 @@ mod tests {
         assert_eq!(lines[0].attributes["deadLetter"], json!({ "type": "String", "text": NOTE }));
         use std::os::unix::fs::PermissionsExt;
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn letters_come_back_as_they_were_written() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("archive.ndjson");
+        let body = "{\"description\":\"O'Brien \\u0041 \u{1f600}\r\n\"}";
+        let mut letter = letter("a", body, &[("deadLetter", NOTE), ("sub", "u")], true);
+        (letter.trace_header, letter.group) = (Some("Root=1".to_owned()), Some("u".to_owned()));
+        let bytes = MessageAttributeValue::builder().data_type("Binary.x");
+        let bytes = bytes.binary_value(Blob::new([0, 255])).build().unwrap();
+        letter.attributes.insert("bytes".to_owned(), bytes);
+        Archive::open(&path).unwrap().add(std::slice::from_ref(&letter)).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        // As two archives put together, and a line that was cut off.
+        std::fs::write(&path, format!("{text}{text}{{\"mess")).unwrap();
+        let read = read(&path).unwrap();
+        assert_eq!(read.len(), 1);
+        let back = &read[0];
+        assert_eq!((&back.body, &back.attributes), (&letter.body, &letter.attributes));
+        assert_eq!((&back.trace_header, &back.group), (&letter.trace_header, &letter.group));
+        assert_eq!((back.sent_at_ms, back.receives), (letter.sent_at_ms, letter.receives));
+        assert_eq!(back.redriven(), letter.redriven());
+        std::fs::write(&path, text.replace("O'Brien", "O'Bryen")).unwrap();
+        assert!(matches!(super::read(&path), Err(Error::Configuration(_))), "an altered body");
     }
 
     #[test]

@@ -1,12 +1,12 @@
 //! The command line: commands, flags, exit codes.
 
 use std::ffi::OsString;
-use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::builder::NonEmptyStringValueParser;
+use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -16,7 +16,7 @@ use crate::place::{Place, Where};
 use crate::queue::Error;
 use crate::redrive::How;
 use crate::terminal::{note, print};
-use crate::{Desk, Ending, archive, look, native, redrive};
+use crate::{Desk, Ending, archive, discard, look, native, reconcile, redrive, restore};
 
 /// Says why payments are in the dead-letter queue, and sends back what is mended.
 ///
@@ -61,9 +61,9 @@ enum Command {
     },
     /// Everything about one letter, and what the tables say of its payment now.
     Show {
-        /// Its id, as `dlq list` shows it.
-        #[arg(value_name = "MESSAGE_ID")]
-        message_id: String,
+        /// Its message id, or its paymentId, or what one of them begins with, if no other one does.
+        #[arg(value_name = "ID", value_parser = NonEmptyStringValueParser::new())]
+        id: String,
         /// For programs: one JSON object.
         #[arg(long)]
         json: bool,
@@ -80,8 +80,28 @@ enum Command {
         out: PathBuf,
     },
     /// Send letters back to the main queue; without --yes only say what would happen.
-    Redrive(Redrive),
-    /// Delete letters, each durably in an archive first; without --yes only say what would happen.
+    Redrive {
+        #[command(flatten)]
+        filter: Filter,
+        #[command(flatten)]
+        how: How,
+        /// Let the queue's own move task do it: everything, unfiltered, unnamed, not followed.
+        #[arg(long, conflicts_with_all = ["reason", "payment", "user", "older_than", "newer_than",
+                                          "version", "limit", "no_follow", "keep_going", "force"])]
+        native: bool,
+    },
+    /// Send letters of an archive again; without --yes only say what would happen.
+    Restore {
+        #[command(flatten)]
+        filter: Filter,
+        /// The archive that `export` or `discard` wrote.
+        #[arg(long, value_name = "FILE")]
+        archive: PathBuf,
+        #[command(flatten)]
+        how: How,
+    },
+    /// Delete letters, each durably in an archive first, and tell their clients; without --yes only say
+    /// what would happen.
     Discard {
         #[command(flatten)]
         filter: Filter,
@@ -89,8 +109,15 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         archive: PathBuf,
         /// Why, for the audit log.
-        #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+        #[arg(long, value_name = "TEXT", value_parser = NonEmptyStringValueParser::new())]
         why: String,
+        /// Do it.
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Compare what clients are told with what lies in the queue, and tell those whose letters have
+    /// expired; without --yes only say what would happen.
+    Reconcile {
         /// Do it.
         #[arg(long)]
         yes: bool,
@@ -102,25 +129,6 @@ enum Command {
     },
     /// Print the manual page.
     Man,
-}
-
-#[derive(Debug, Args)]
-struct Redrive {
-    #[command(flatten)]
-    filter: Filter,
-    /// Messages per second at the most [default: as fast as the queue takes them].
-    #[arg(long, value_name = "COUNT")]
-    rate: Option<NonZeroU32>,
-    /// Do it.
-    #[arg(long)]
-    yes: bool,
-    /// Do not wait for what becomes of the messages.
-    #[arg(long)]
-    no_follow: bool,
-    /// Let the queue's own move task do it: everything, unfiltered, unnamed, not followed.
-    #[arg(long, conflicts_with_all = ["reason", "payment", "user", "older_than", "newer_than",
-                                      "version", "limit", "no_follow"])]
-    native: bool,
 }
 
 /// Runs the program with these arguments, the first of which is its name.
@@ -159,8 +167,10 @@ fn run(cli: Cli) -> Result<Ending, Error> {
         | Command::List { .. }
         | Command::Show { .. }
         | Command::Export { .. }
-        | Command::Redrive(_)
-        | Command::Discard { .. } => {}
+        | Command::Redrive { .. }
+        | Command::Restore { .. }
+        | Command::Discard { .. }
+        | Command::Reconcile { .. } => {}
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Error::Configuration(error.to_string()))?;
@@ -175,19 +185,21 @@ async fn work(cli: Cli) -> Result<Ending, Error> {
     match cli.command {
         Command::Summary { json } => look::summary(&desk, json).await,
         Command::List { filter, json, reveal } => look::list(&desk, &filter, json, reveal).await,
-        Command::Show { message_id, json, reveal } => {
-            look::show(&desk, &message_id, json, reveal).await
-        }
+        Command::Show { id, json, reveal } => look::show(&desk, &id, json, reveal).await,
         Command::Export { filter, out } => archive::export(&desk, &filter, &out).await,
-        Command::Redrive(redrive) if redrive.native => {
-            native::native(&desk, redrive.rate, redrive.yes).await
+        Command::Redrive { how, native: true, .. } => {
+            native::native(&desk, how.rate, how.yes).await
         }
-        Command::Redrive(Redrive { filter, rate, yes, no_follow, native: _ }) => {
-            redrive::redrive(&desk, &filter, How { rate, yes, follow: !no_follow }).await
+        Command::Redrive { filter, how, native: false } => {
+            redrive::redrive(&desk, filter, how).await
+        }
+        Command::Restore { filter, archive, how } => {
+            restore::restore(&desk, filter, &archive, how).await
         }
         Command::Discard { filter, archive, why, yes } => {
-            archive::discard(&desk, &filter, &archive, &why, yes).await
+            discard::discard(&desk, &filter, &archive, &why, yes).await
         }
+        Command::Reconcile { yes } => reconcile::reconcile(&desk, yes).await,
         Command::Completions { .. } | Command::Man => Ok(Ending::Done),
     }
 }
@@ -226,6 +238,10 @@ mod tests {
             "",
             "redrive --native --reason throttled",
             "redrive --rate 0",
+            "redrive --native --keep-going",
+            "redrive --native --force",
+            "restore",
+            "show",
             "discard --archive a",
             "discard --why b",
             "discard --archive a --why=",

@@ -3,11 +3,33 @@
 use std::time::Duration;
 
 use clap::Args;
-use serde::Serialize;
+use schema::envelope::DeadReason;
+use serde::{Serialize, Serializer};
 
 use crate::letter::Letter;
+use crate::queue::Error;
+use crate::terminal::masked;
 
-/// Without any of these, all messages. With several, those to which all apply.
+/// The reasons that this version knows; a newer function may write others.
+const REASONS: [DeadReason; 14] = [
+    DeadReason::Unverified,
+    DeadReason::Throttled,
+    DeadReason::Unavailable,
+    DeadReason::TimedOut,
+    DeadReason::AccessDenied,
+    DeadReason::TableNotFound,
+    DeadReason::RequestRejected,
+    DeadReason::CollectionFull,
+    DeadReason::ItemUnreadable,
+    DeadReason::UnknownError,
+    DeadReason::DeadlineExceeded,
+    DeadReason::Panicked,
+    DeadReason::UnknownKind,
+    DeadReason::Unknown,
+];
+
+/// Without any of these, all messages. With several, those to which all apply. Its serialised form is for
+/// the audit log, which names no user.
 #[derive(Debug, Clone, Default, Args, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Filter {
@@ -23,7 +45,7 @@ pub struct Filter {
 
     /// Only those of this user: the verified one, or without one the one that the body names.
     #[arg(long, value_name = "UUID")]
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "mask")]
     pub user: Option<String>,
 
     /// Only those that have been here longer: 30m, 2h, 3d.
@@ -41,10 +63,19 @@ pub struct Filter {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
 
-    /// Only so many, the oldest first.
+    /// Only so many, of those that the queue shows first: no more of it is read than that takes.
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
+
+    /// Leave those alone that did not come through the gateway.
+    #[arg(skip)]
+    #[serde(skip)]
+    pub spare_unverified: bool,
+}
+
+fn mask<S: Serializer>(user: &Option<String>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&masked(user.as_deref().unwrap_or_default()))
 }
 
 impl Filter {
@@ -56,14 +87,42 @@ impl Filter {
         selected.sort_by(|one, other| {
             (one.sent_at_ms, &one.message_id).cmp(&(other.sent_at_ms, &other.message_id))
         });
-        let limit = self.limit.and_then(|limit| usize::try_from(limit).ok());
-        if let Some(limit) = limit.filter(|limit| *limit < selected.len()) {
+        if let Some(limit) = self.count_max().filter(|limit| *limit < selected.len()) {
             others.extend(selected.drain(limit..));
         }
         (selected, others)
     }
 
-    fn selects(&self, letter: &Letter, now_ms: i64) -> bool {
+    /// Letters at the most.
+    #[must_use]
+    pub fn count_max(&self) -> Option<usize> {
+        self.limit.and_then(|limit| usize::try_from(limit).ok())
+    }
+
+    /// Refuses a reason that neither this version knows nor one of these letters died of.
+    ///
+    /// # Errors
+    /// [`Error::Configuration`] suggests the nearest one.
+    pub fn check_reasons(&self, letters: &[Letter]) -> Result<(), Error> {
+        let known = || {
+            let known = REASONS.iter().map(|reason| reason.name());
+            known.chain(letters.iter().map(Letter::reason))
+        };
+        for reason in &self.reason {
+            if known().any(|known| known == reason) {
+                continue;
+            }
+            let distance = |known: &&str| strsim::damerau_levenshtein(known, reason);
+            let nearest = known().min_by_key(distance).unwrap_or_default();
+            let text = format!("no letter dies of {reason:?}: did you mean {nearest:?}?");
+            return Err(Error::Configuration(text));
+        }
+        Ok(())
+    }
+
+    /// Whether a letter is one of these.
+    #[must_use]
+    pub fn selects(&self, letter: &Letter, now_ms: i64) -> bool {
         let age_ms = u64::try_from(now_ms - letter.sent_at_ms).unwrap_or_default();
         let age = Duration::from_millis(age_ms);
         let is = |wanted: &Option<String>, found: Option<&str>| {
@@ -75,6 +134,7 @@ impl Filter {
             && is(&self.version, Some(letter.version()))
             && self.older_than.is_none_or(|bound| age > bound)
             && self.newer_than.is_none_or(|bound| age < bound)
+            && !(self.spare_unverified && letter.is_unverified())
     }
 }
 
@@ -112,5 +172,42 @@ mod tests {
         check(Filter { older_than: seconds(60_000), ..all() }, &["b"]);
         check(Filter { newer_than: seconds(60_001), ..all() }, &["a"]);
         check(Filter { user: some("u"), reason: reasons(&["unknown"]), ..all() }, &[]);
+    }
+
+    #[test]
+    fn unverified_letters_are_spared() {
+        let note = NOTE.replace("throttled", "unverified");
+        let letters =
+            vec![letter("a", "{}", &[("deadLetter", &note)], false), letter("b", "{}", &[], true)];
+        let filter = Filter { spare_unverified: true, ..Filter::default() };
+        let (selected, others) = filter.divide(letters, 0);
+        assert_eq!((selected[0].message_id.as_str(), selected.len(), others.len()), ("b", 1, 1));
+    }
+
+    #[test]
+    fn an_unknown_reason_is_refused_unless_a_letter_died_of_it() {
+        let note = NOTE.replace("throttled", "moon_phase");
+        let letters = [letter("a", "{}", &[("deadLetter", &note)], false)];
+        let check = |reason: &str| {
+            let filter = Filter { reason: vec![reason.to_owned()], ..Filter::default() };
+            filter.check_reasons(&letters).map_err(|error| error.to_string())
+        };
+        for known in ["throttled", "unknown", "moon_phase"] {
+            assert_eq!(check(known), Ok(()));
+        }
+        for (unknown, nearest) in [
+            ("trottled", "throttled"),
+            ("table-not-found", "table_not_found"),
+            ("moonphase", "moon_phase"),
+        ] {
+            assert!(check(unknown).unwrap_err().contains(nearest), "{unknown}");
+        }
+    }
+
+    #[test]
+    fn the_audit_log_names_no_user() {
+        let user = Some("5f2c8d34-1b7e-4e0a-8c55-90d1e2f3a4b5".to_owned());
+        let filter = serde_json::to_value(Filter { user, ..Filter::default() }).unwrap();
+        assert_eq!(filter, serde_json::json!({ "user": "5f2c8d34…" }));
     }
 }

@@ -72,12 +72,29 @@ pub struct Holder {
 }
 
 /// What a scan is to do.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub struct Wish<'a> {
-    /// Stop when this message has been found.
-    pub until: Option<&'a str>,
+    /// When it need not read on.
+    pub enough: Option<Enough<'a>>,
     /// Wait for messages that somebody else holds, as an interrupted run does, for as long as a hold.
     pub patient: bool,
+}
+
+/// So many letters of these are enough: whoever needs few of a long queue need not read it all.
+#[derive(Clone, Copy)]
+pub struct Enough<'a> {
+    /// How many.
+    pub count: usize,
+    /// Of which.
+    pub of: &'a (dyn Fn(&Letter) -> bool + Sync),
+}
+
+/// What the lanes of a scan have found so far.
+#[derive(Default)]
+struct Found {
+    letters: HashMap<String, Letter>,
+    /// Those that the scan wants enough of.
+    wanted: usize,
 }
 
 /// What a scan has found.
@@ -91,6 +108,17 @@ pub struct Scan {
     pub out_of_sight: u64,
     /// Whether it stopped because it held as many as it may.
     pub is_full: bool,
+    /// Whether it stopped because it had found enough.
+    pub has_enough: bool,
+}
+
+impl Scan {
+    /// About how many messages it left unread because it had enough.
+    #[must_use]
+    pub fn unread(&self) -> usize {
+        let total = usize::try_from(self.depth.total()).unwrap_or(usize::MAX);
+        if self.has_enough { total.saturating_sub(self.letters.len()) } else { 0 }
+    }
 }
 
 impl Holder {
@@ -114,12 +142,15 @@ impl Holder {
         bar: &ProgressBar,
     ) -> Result<Scan, Error> {
         let patience = if wish.patient { self.hold + GRACE } else { Duration::ZERO };
-        let found = Mutex::new(HashMap::new());
+        let found = Mutex::new(Found::default());
+        // A receive brings up to ten.
+        let lanes_max = wish.enough.map_or(LANES, |enough| enough.count.div_ceil(BATCH_MAX));
         let started = Instant::now();
         let mut passes = 0;
         let depth = loop {
             let before = self.held();
-            let lanes = (0..LANES).map(|_| self.lane(wish, interrupt, &found, bar));
+            let lanes =
+                (0..lanes_max.clamp(1, LANES)).map(|_| self.lane(wish, interrupt, &found, bar));
             futures::future::try_join_all(lanes).await?;
             let depth = depth(&self.client, &self.queue_url).await?;
             if interrupt.is_set() || self.is_done(wish, &found) {
@@ -136,8 +167,10 @@ impl Holder {
                 break depth;
             }
         };
-        let letters: Vec<Letter> = unpoisoned(&found).drain().map(|(_, letter)| letter).collect();
+        let mut found = unpoisoned(&found);
+        let letters: Vec<Letter> = found.letters.drain().map(|(_, letter)| letter).collect();
         Ok(Scan {
+            has_enough: found.has_enough(wish),
             out_of_sight: depth.in_flight.saturating_sub(self.held() as u64),
             is_full: self.held() >= HELD_MAX,
             depth,
@@ -150,7 +183,7 @@ impl Holder {
         &self,
         wish: Wish<'_>,
         interrupt: &Interrupt,
-        found: &Mutex<HashMap<String, Letter>>,
+        found: &Mutex<Found>,
         bar: &ProgressBar,
     ) -> Result<(), Error> {
         let mut stale = 0;
@@ -160,17 +193,18 @@ impl Holder {
                 return Ok(());
             }
             let mut found = unpoisoned(found);
-            let before = found.len();
-            found.extend(letters.into_iter().map(|letter| (letter.message_id.clone(), letter)));
-            stale = if found.len() > before { 0 } else { stale + 1 };
-            bar.set_position(found.len() as u64);
+            let before = found.letters.len();
+            for letter in letters {
+                found.add(letter, wish);
+            }
+            stale = if found.letters.len() > before { 0 } else { stale + 1 };
+            bar.set_position(found.letters.len() as u64);
         }
         Ok(())
     }
 
-    fn is_done(&self, wish: Wish<'_>, found: &Mutex<HashMap<String, Letter>>) -> bool {
-        let has_found = wish.until.is_some_and(|id| unpoisoned(found).contains_key(id));
-        has_found || self.held() >= HELD_MAX
+    fn is_done(&self, wish: Wish<'_>, found: &Mutex<Found>) -> bool {
+        unpoisoned(found).has_enough(wish) || self.held() >= HELD_MAX
     }
 
     async fn receive(&self) -> Result<Vec<Letter>, Error> {
@@ -272,6 +306,18 @@ impl Holder {
 
     fn grips(&self) -> std::sync::MutexGuard<'_, HashMap<String, Grip>> {
         unpoisoned(&self.grips)
+    }
+}
+
+impl Found {
+    fn add(&mut self, letter: Letter, wish: Wish<'_>) {
+        let is_wanted = wish.enough.is_some_and(|enough| (enough.of)(&letter));
+        let known = self.letters.insert(letter.message_id.clone(), letter);
+        self.wanted += usize::from(is_wanted && known.is_none());
+    }
+
+    fn has_enough(&self, wish: Wish<'_>) -> bool {
+        wish.enough.is_some_and(|enough| self.wanted >= enough.count)
     }
 }
 

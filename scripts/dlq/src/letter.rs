@@ -26,6 +26,8 @@ pub struct Letter {
     pub attributes: HashMap<String, MessageAttributeValue>,
     /// The X-Ray trace, to be sent on as it is.
     pub trace_header: Option<String>,
+    /// The group within which the queue is fair, to be sent on as it is.
+    pub group: Option<String>,
     /// When the queue's clock for this message started, in milliseconds since 1970: when it died, or,
     /// where the queue moved it itself, when it was accepted. Its retention ends by this clock.
     pub sent_at_ms: i64,
@@ -48,28 +50,46 @@ impl Letter {
         use MessageSystemAttributeName as System;
         let system = message.attributes.unwrap_or_default();
         let number = |name: &System| system.get(name).and_then(|text| text.parse::<i64>().ok());
+        let body = message.body.unwrap_or_default();
         let attributes = message.message_attributes.unwrap_or_default();
+        Some(Letter {
+            trace_header: system.get(&System::AwsTraceHeader).cloned(),
+            group: system.get(&System::MessageGroupId).cloned(),
+            sent_at_ms: number(&System::SentTimestamp).unwrap_or_default(),
+            receives: number(&System::ApproximateReceiveCount)
+                .and_then(|count| u32::try_from(count).ok())
+                .unwrap_or_default(),
+            moved_by_queue: system.contains_key(&System::DeadLetterQueueSourceArn),
+            ..Letter::new(message.message_id?, body, attributes)
+        })
+    }
+
+    /// A letter of which the queue says nothing else.
+    #[must_use]
+    pub(crate) fn new(
+        message_id: String,
+        body: String,
+        attributes: HashMap<String, MessageAttributeValue>,
+    ) -> Letter {
         let texts = attributes
             .iter()
             .filter_map(|(name, value)| Some((name.as_str(), value.string_value()?)));
         let envelope = Envelope::read(texts);
         let note = attributes.get(attribute::DEAD_LETTER).and_then(|note| note.string_value());
         let note = note.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
-        let body = message.body.unwrap_or_default();
-        Some(Letter {
-            message_id: message.message_id?,
-            trace_header: system.get(&System::AwsTraceHeader).cloned(),
-            sent_at_ms: number(&System::SentTimestamp).unwrap_or_default(),
-            receives: number(&System::ApproximateReceiveCount)
-                .and_then(|count| u32::try_from(count).ok())
-                .unwrap_or_default(),
-            moved_by_queue: system.contains_key(&System::DeadLetterQueueSourceArn),
+        Letter {
+            message_id,
+            trace_header: None,
+            group: None,
+            sent_at_ms: 0,
+            receives: 0,
+            moved_by_queue: false,
             properties: schema::json::parse_object(&body).unwrap_or_default(),
             body,
             attributes,
             envelope,
             note,
-        })
+        }
     }
 
     /// Why it died: the function's word for it, or `unknown` where the queue moved it itself. What an
@@ -77,6 +97,18 @@ impl Letter {
     #[must_use]
     pub fn reason(&self) -> &str {
         self.noted("reason").unwrap_or(DeadReason::Unknown.name())
+    }
+
+    /// Whether it did not come through the gateway, so that nobody vouches for what it says.
+    #[must_use]
+    pub fn is_unverified(&self) -> bool {
+        self.reason() == DeadReason::Unverified.name()
+    }
+
+    /// When it came to us, in milliseconds since 1970, however often it has been sent back since.
+    #[must_use]
+    pub fn first_seen_ms(&self) -> i64 {
+        self.envelope.accepted_at_ms.map_or(self.sent_at_ms, |at| at.min(self.sent_at_ms))
     }
 
     /// What failed, in words.
@@ -142,18 +174,23 @@ impl Letter {
 
     /// Its attributes when it is sent back: as they are, but for the one that tells of its death, in
     /// which one more re-drive is counted. It is replaced, never stacked. A message that came without
-    /// one gets one, because it carries the id that the client was told; where the message has ten
-    /// attributes already it goes as it is.
+    /// one gets one, because it carries the id that the client was told. A message that came without
+    /// the time of its acceptance gets that, too, because the queue's clock starts anew. Where the
+    /// message has ten attributes already it goes as it is.
     #[must_use]
     pub fn redriven(&self) -> HashMap<String, MessageAttributeValue> {
         let mut attributes = self.attributes.clone();
-        let has_room = attributes.len() < ATTRIBUTES_MAX;
-        if has_room || attributes.contains_key(attribute::DEAD_LETTER) {
-            let note = Value::Object(self.redriven_note()).to_string();
-            let value = MessageAttributeValue::builder().data_type("String").string_value(note);
-            let value = value.build().expect("the data type is given");
-            attributes.insert(attribute::DEAD_LETTER.to_owned(), value);
-        }
+        let mut set = |name: &str, text: String, replaces: bool| {
+            let has_room = attributes.len() < ATTRIBUTES_MAX;
+            let may_set = if attributes.contains_key(name) { replaces } else { has_room };
+            if may_set {
+                let value = MessageAttributeValue::builder().data_type("String").string_value(text);
+                let value = value.build().expect("the data type is given");
+                attributes.insert(name.to_owned(), value);
+            }
+        };
+        set(attribute::DEAD_LETTER, Value::Object(self.redriven_note()).to_string(), true);
+        set(attribute::ACCEPTED_AT, self.first_seen_ms().to_string(), false);
         attributes
     }
 
@@ -242,10 +279,11 @@ pub(crate) mod tests {
         assert_eq!((letter.reason(), letter.version()), ("throttled", "7"));
         assert_eq!((letter.receives_before_death(), letter.redrives()), (Some(5), 1));
         let sent = letter.redriven();
-        assert_eq!(sent.len(), 4);
+        assert_eq!(sent.len(), 5);
         for name in ["sub", "requestId", "other"] {
             assert_eq!(sent[name], letter.attributes[name]);
         }
+        assert_eq!(sent["acceptedAt"].string_value(), Some("1790000000123"), "the queue's own");
         let mut expected: Value = serde_json::from_str(&newer).unwrap();
         expected["redriveCount"] = json!(2);
         assert_eq!(note_of(&sent), expected);
@@ -273,6 +311,28 @@ pub(crate) mod tests {
             let sent = letter.redriven();
             let read = Envelope::read([("deadLetter", sent["deadLetter"].string_value().unwrap())]);
             assert!(read.dead_letter.is_some(), "{note}");
+        }
+    }
+
+    #[test]
+    fn when_it_was_first_seen_outlives_a_re_drive() {
+        for (accepted, first_seen) in [
+            (&[][..], 1_790_000_000_123),
+            (&[("acceptedAt", "1700000000000")][..], 1_700_000_000_000),
+            (&[("acceptedAt", "1999999999999")][..], 1_790_000_000_123),
+            (&[("acceptedAt", "yesterday")][..], 1_790_000_000_123),
+        ] {
+            let letter = letter("m", "{}", accepted, false);
+            assert_eq!(letter.first_seen_ms(), first_seen);
+            let attributes = letter.redriven();
+            if let [(name, value)] = accepted {
+                assert_eq!(attributes[*name].string_value(), Some(*value), "byte for byte");
+            }
+            let mut again = Letter::new("n".to_owned(), "{}".to_owned(), attributes);
+            again.sent_at_ms = 1_790_000_999_999;
+            if accepted.is_empty() {
+                assert_eq!(again.first_seen_ms(), first_seen);
+            }
         }
     }
 

@@ -6,8 +6,12 @@
 //! - [`hold`]: looking without consuming.
 //! - [`look`]: `summary`, `list`, `show`.
 //! - [`redrive`], [`native`]: sending letters back; by the queue's own move task.
+//! - [`send`]: into the main queue first, out of the dead-letter queue after.
 //! - [`follow`]: what became of those that were sent back.
-//! - [`archive`]: letters in a file, byte for byte; `export` and `discard`.
+//! - [`standing`]: what the tables know of a submission, and what they are told of it.
+//! - [`archive`]: letters in a file, byte for byte; `export`.
+//! - [`discard`], [`restore`]: into such a file and away; back out of it.
+//! - [`reconcile`]: what clients are told, beside what lies in the queue.
 //! - [`audit`]: the record of what operators did.
 //! - [`queue`]: calls of the queue and the errors that they end in.
 //!
@@ -18,6 +22,7 @@
 pub mod archive;
 pub mod audit;
 pub mod cli;
+pub mod discard;
 pub mod filter;
 pub mod follow;
 pub mod hold;
@@ -26,7 +31,11 @@ pub mod look;
 pub mod native;
 pub mod place;
 pub mod queue;
+pub mod reconcile;
 pub mod redrive;
+pub mod restore;
+pub mod send;
+mod standing;
 mod terminal;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -34,7 +43,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 pub use cli::main;
 
 use crate::filter::Filter;
-use crate::hold::{Holder, Interrupt, Scan, Wish};
+use crate::hold::{Enough, Holder, Interrupt, Scan, Wish};
 use crate::letter::Letter;
 use crate::place::Place;
 use crate::queue::Error;
@@ -85,10 +94,11 @@ impl Desk {
         Holder::new(self.place.sqs.clone(), url, self.hold)
     }
 
-    /// Looks at every dead letter, says what it did not see, and releases all. `None` after Ctrl-C.
-    pub(crate) async fn look(&self, until: Option<&str>) -> Result<Option<Scan>, Error> {
+    /// Looks at dead letters, at all of them or at enough, says what it did not see, and releases all.
+    /// `None` after Ctrl-C.
+    pub(crate) async fn look(&self, enough: Option<Enough<'_>>) -> Result<Option<Scan>, Error> {
         let holder = self.holder();
-        let scan = self.scan(&holder, Wish { until, patient: false }).await?;
+        let scan = self.scan(&holder, Wish { enough, patient: false }).await?;
         holder.release_all().await;
         Ok(Some(scan).filter(|_| !self.interrupt.is_set()))
     }
@@ -101,11 +111,19 @@ impl Desk {
         filter: &Filter,
         patient: bool,
     ) -> Result<Selection, Error> {
-        let scan = self.scan(holder, Wish { until: None, patient }).await?;
-        let is_all = scan.out_of_sight == 0 && !scan.is_full;
-        let (letters, others) = filter.divide(scan.letters, now_ms());
+        let now = now_ms();
+        let of = |letter: &Letter| filter.selects(letter, now);
+        let enough = filter.count_max().map(|count| Enough { count, of: &of });
+        let scan = self.scan(holder, Wish { enough, patient }).await?;
+        if let Err(error) = filter.check_reasons(&scan.letters) {
+            holder.release_all().await;
+            return Err(error);
+        }
+        let is_all = scan.has_enough || (scan.out_of_sight == 0 && !scan.is_full);
+        let unread = scan.unread();
+        let (letters, others) = filter.divide(scan.letters, now);
         holder.release(others.iter().map(|letter| letter.message_id.as_str())).await;
-        Ok(Selection { letters, others: others.len(), is_all })
+        Ok(Selection { letters, others: others.len() + unread, is_all })
     }
 
     async fn scan(&self, holder: &Holder, wish: Wish<'_>) -> Result<Scan, Error> {
@@ -116,7 +134,7 @@ impl Desk {
             holder.release_all().await;
         }
         let scan = scan?;
-        if scan.out_of_sight > 0 {
+        if scan.out_of_sight > 0 && !scan.has_enough {
             note(&format!(
                 "note: about {} more are out of sight: somebody looks at them, or was killed while \
                  doing so; they show again within {}",
@@ -132,8 +150,13 @@ impl Desk {
     }
 }
 
-/// Milliseconds since 1970-01-01 UTC.
+/// Now, in milliseconds since 1970-01-01 UTC.
 pub(crate) fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    ms_of(SystemTime::now())
+}
+
+/// A point in time in milliseconds since 1970-01-01 UTC.
+pub(crate) fn ms_of(time: SystemTime) -> i64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

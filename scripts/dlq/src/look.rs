@@ -4,58 +4,83 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 
-use payments_table::Kind;
 use schema::json::Json;
 use schema::timestamp::rfc3339;
-use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::audit::Audit;
 use crate::filter::Filter;
-use crate::follow::{Known, Outcome, look_up, outcome};
-use crate::hold::Scan;
+use crate::hold::{Enough, Scan};
 use crate::letter::Letter;
 use crate::place::Logs;
-use crate::queue::Error;
-use crate::terminal::{bar, masked, print, span, table};
+use crate::queue::{Depth, Error, depth};
+use crate::standing::{Outcome, Standing, standing_of};
+use crate::terminal::{WIDTH_MAX, bar, clipped, masked, print, printable, span, table};
 use crate::{Desk, Ending, now_ms};
 
 /// Properties whose values name nobody.
 const SHOWN: [&str; 3] = ["paymentId", "currency", "requestedExecutionDate"];
 
+/// How long before letters expire the summary warns: over a weekend.
+const EXPIRES_SOON: Duration = Duration::from_secs(3 * 24 * 60 * 60);
+
+/// Columns of the longest reason that is shown in full.
+const REASON_MAX: usize = 17;
+
+/// Columns that a summary's second line leaves for versions: beside two blanks, the longest bar, a word.
+const VERSIONS_MAX: usize = WIDTH_MAX - 2 - 30 - 9;
+
+/// Columns of the longest user that is shown in full; a UUID is shorter.
+const USER_MAX: usize = 40;
+
+/// Characters of an id that are shown at least.
+const ID_MIN: usize = 8;
+
+/// Ids that an error names.
+const NAMED_MAX: usize = 5;
+
 /// What counts mean, below every listing.
-const APPROXIMATE: &str = "Counts are approximate: messages come and go, and SQS may show one late. \
-    All were released.";
+const APPROXIMATE: &str = "Counts are approximate: messages come and go, and SQS may\nshow one late. All \
+    were released.";
 
 /// What the column RECEIVED means.
-const RECEIVED: &str = "RECEIVED counts deliveries to the function before death. Where the queue moved a \
-    message itself\n(reason unknown) it is the queue's own count, to which every look adds one.";
+const RECEIVED: &str = "RECEIVED counts deliveries to the function before death.\nWhere the queue moved a \
+    message itself (reason unknown) it\nis the queue's own count, to which every look adds one.";
 
 /// All letters that died of one reason.
-#[derive(Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, PartialEq, Eq)]
 struct Group {
     reason: String,
     count: u64,
     /// Letters by the version of the function that gave up.
     versions: BTreeMap<String, u64>,
-    first_at_ms: i64,
-    last_at_ms: i64,
+    /// When the first of them came to us.
+    first_seen_ms: i64,
+    /// By the queue's clock, which starts anew with every death: the first that expires, the last one.
+    oldest_ms: i64,
+    last_ms: i64,
 }
 
-/// Shows how many died of what, and how long they keep.
+/// What a summary says.
+struct Summary {
+    groups: Vec<Group>,
+    scan: Scan,
+    /// The main queue's counts.
+    main: Depth,
+    /// Letters that expire soon, and how long the first of them still keeps.
+    expiring: usize,
+    expires_in: Duration,
+}
+
+/// Shows how many died of what, how long they keep, and how many may still get there.
 ///
 /// # Errors
 /// The queue gives no answer.
 pub async fn summary(desk: &Desk, as_json: bool) -> Result<Ending, Error> {
     let Some(scan) = desk.look(None).await? else { return Ok(Ending::Unfinished) };
-    let groups = group(&scan.letters);
-    let text = if as_json {
-        summary_json(&groups, &scan, now_ms())
-    } else {
-        summary_text(&groups, &scan, now_ms())
-    };
-    print(&text);
+    let main = depth(&desk.place.sqs, &desk.place.queue_url).await?;
+    let summary = Summary::of(scan, main, now_ms());
+    print(&if as_json { summary.json(now_ms()) } else { summary.text() });
     Ok(Ending::Done)
 }
 
@@ -63,70 +88,125 @@ pub async fn summary(desk: &Desk, as_json: bool) -> Result<Ending, Error> {
 fn group(letters: &[Letter]) -> Vec<Group> {
     let mut groups: BTreeMap<&str, Group> = BTreeMap::new();
     for letter in letters {
-        let at = letter.sent_at_ms;
         let group = groups.entry(letter.reason()).or_insert_with(|| Group {
             reason: letter.reason().to_owned(),
             count: 0,
             versions: BTreeMap::new(),
-            first_at_ms: at,
-            last_at_ms: at,
+            first_seen_ms: letter.first_seen_ms(),
+            oldest_ms: letter.sent_at_ms,
+            last_ms: letter.sent_at_ms,
         });
         group.count += 1;
         *group.versions.entry(letter.version().to_owned()).or_default() += 1;
-        group.first_at_ms = group.first_at_ms.min(at);
-        group.last_at_ms = group.last_at_ms.max(at);
+        group.first_seen_ms = group.first_seen_ms.min(letter.first_seen_ms());
+        group.oldest_ms = group.oldest_ms.min(letter.sent_at_ms);
+        group.last_ms = group.last_ms.max(letter.sent_at_ms);
     }
     let mut groups: Vec<Group> = groups.into_values().collect();
     groups.sort_by_key(|group| std::cmp::Reverse(group.count));
     groups
 }
 
-fn summary_json(groups: &[Group], scan: &Scan, now_ms: i64) -> String {
-    let groups = groups.iter().map(|group| {
-        json!({
-            "reason": group.reason,
-            "count": group.count,
-            "versions": group.versions,
-            "firstAt": rfc3339(group.first_at_ms),
-            "lastAt": rfc3339(group.last_at_ms),
-            "oldestSeconds": age(group.first_at_ms, now_ms).as_secs(),
-            "expiresInSeconds": left(group.first_at_ms, scan.depth.retention, now_ms).as_secs(),
-        })
-    });
-    let summary = json!({
-        "reasons": groups.collect::<Vec<_>>(),
-        "seen": scan.letters.len(),
-        "outOfSight": scan.out_of_sight,
-        "approximate": true,
-    });
-    format!("{summary}\n")
-}
-
-fn summary_text(groups: &[Group], scan: &Scan, now_ms: i64) -> String {
-    if groups.is_empty() {
-        return "No dead letters.\n".to_owned();
+impl Summary {
+    fn of(scan: Scan, main: Depth, now_ms: i64) -> Summary {
+        let keeps = |letter: &Letter| left(letter.sent_at_ms, scan.depth.retention, now_ms);
+        let soon = scan.letters.iter().map(keeps).filter(|left| *left <= EXPIRES_SOON);
+        Summary {
+            expiring: soon.clone().count(),
+            expires_in: soon.min().unwrap_or_default(),
+            groups: group(&scan.letters),
+            scan,
+            main,
+        }
     }
-    let largest = groups.iter().map(|group| group.count).max().unwrap_or_default();
-    let row = |group: &Group| {
-        let versions = group.versions.iter().map(|(version, count)| format!("{version} ({count})"));
-        vec![
-            group.reason.clone(),
-            group.count.to_string(),
-            bar(group.count, largest),
-            versions.collect::<Vec<_>>().join(", "),
-            span(age(group.first_at_ms, now_ms)),
-            span(left(group.first_at_ms, scan.depth.retention, now_ms)),
-            seconds_of(group.first_at_ms),
-            seconds_of(group.last_at_ms),
-        ]
-    };
-    let head =
-        ["REASON", "COUNT", "", "VERSION", "OLDEST", "EXPIRES IN", "FIRST SEEN", "LAST SEEN"];
-    let mut text = table(&head, groups.iter().map(row).collect());
-    let (count, keeps) = (scan.letters.len(), span(scan.depth.retention));
-    let _ =
-        write!(text, "\n{count} dead letters; the queue keeps each for {keeps}.\n{APPROXIMATE}\n");
-    text
+
+    fn expires_in(&self, group: &Group, now_ms: i64) -> Duration {
+        left(group.oldest_ms, self.scan.depth.retention, now_ms)
+    }
+
+    fn json(&self, now_ms: i64) -> String {
+        let groups = self.groups.iter().map(|group| {
+            json!({
+                "reason": group.reason,
+                "count": group.count,
+                "versions": group.versions,
+                "firstAt": rfc3339(group.first_seen_ms),
+                "lastAt": rfc3339(group.last_ms),
+                "oldestSeconds": age(group.oldest_ms, now_ms).as_secs(),
+                "expiresInSeconds": self.expires_in(group, now_ms).as_secs(),
+            })
+        });
+        let summary = json!({
+            "reasons": groups.collect::<Vec<_>>(),
+            "seen": self.scan.letters.len(),
+            "outOfSight": self.scan.out_of_sight,
+            "expiringSoon": self.expiring,
+            "mainQueue": { "waiting": self.main.visible, "underWay": self.under_way() },
+            "approximate": true,
+        });
+        format!("{summary}\n")
+    }
+
+    /// Messages of the main queue that a function has, or that wait for another try.
+    fn under_way(&self) -> u64 {
+        self.main.in_flight + self.main.delayed
+    }
+
+    fn text(&self) -> String {
+        let mut text = String::new();
+        if self.groups.is_empty() {
+            text += "No dead letters.\n";
+        } else {
+            self.write_groups(&mut text);
+            let (count, keeps) = (self.scan.letters.len(), span(self.scan.depth.retention));
+            let _ = writeln!(text, "\n{count} dead letters; the queue keeps each for {keeps}.");
+        }
+        if self.expiring > 0 {
+            let _ = writeln!(
+                text,
+                "WARNING: {} expire within {}, the first in {}.\nSend them back, export or discard \
+                 them before: what expires\nis lost.",
+                self.expiring,
+                span(EXPIRES_SOON),
+                span(self.expires_in)
+            );
+        }
+        let (waiting, under_way) = (self.main.visible, self.under_way());
+        let _ = writeln!(
+            text,
+            "Main queue: {waiting} waiting, {under_way} being processed or waiting\nfor another try."
+        );
+        if !self.groups.is_empty() {
+            text = text + APPROXIMATE + "\n";
+        }
+        text
+    }
+
+    /// Two lines for each reason.
+    fn write_groups(&self, text: &mut String) {
+        let now_ms = now_ms();
+        let row = |group: &Group| {
+            vec![
+                clipped(&group.reason, REASON_MAX),
+                group.count.to_string(),
+                minute_of(group.first_seen_ms),
+                minute_of(group.last_ms),
+                span(self.expires_in(group, now_ms)),
+            ]
+        };
+        let rows: Vec<_> = self.groups.iter().map(row).collect();
+        let head = ["REASON", "COUNT", "FIRST SEEN", "LAST SEEN", "EXPIRES IN"];
+        let mut lines = table(&head, &rows).into_iter();
+        let largest = self.groups.iter().map(|group| group.count).max().unwrap_or_default();
+        let _ = writeln!(text, "{}", lines.next().unwrap_or_default());
+        for (line, group) in lines.zip(&self.groups) {
+            let bar = bar(group.count, largest);
+            let version = |(version, count)| format!("{version} ({count})");
+            let versions: Vec<String> = group.versions.iter().map(version).collect();
+            let versions = clipped(&versions.join(", "), VERSIONS_MAX);
+            let _ = writeln!(text, "{line}\n  {bar} version {versions}");
+        }
+    }
 }
 
 /// Lists letters.
@@ -139,72 +219,129 @@ pub async fn list(
     as_json: bool,
     reveal: bool,
 ) -> Result<Ending, Error> {
-    let Some(scan) = desk.look(None).await? else { return Ok(Ending::Unfinished) };
-    let (letters, others) = filter.divide(scan.letters, now_ms());
+    let now_ms = now_ms();
+    let of = |letter: &Letter| filter.selects(letter, now_ms);
+    let enough = filter.count_max().map(|count| Enough { count, of: &of });
+    let Some(scan) = desk.look(enough).await? else { return Ok(Ending::Unfinished) };
+    filter.check_reasons(&scan.letters)?;
+    let unread = scan.unread();
+    let id_width = id_width(&scan.letters);
+    let (letters, others) = filter.divide(scan.letters, now_ms);
     if reveal {
         record_reveal(desk, "list", json!(filter), &letters).await?;
     }
-    let rows = letters.iter();
     if as_json {
-        let lines = rows.map(|letter| format!("{}\n", described(letter, reveal)));
+        let lines = letters.iter().map(|letter| format!("{}\n", described(letter, reveal)));
         print(&lines.collect::<String>());
         return Ok(Ending::Done);
     }
-    let head = ["MESSAGE", "REASON", "AGE", "RECEIVED", "REDRIVEN", "VERSION", "PAYMENT", "USER"];
-    let row = |letter: &Letter| {
-        vec![
-            letter.message_id.clone(),
-            letter.reason().to_owned(),
-            span(age(letter.sent_at_ms, now_ms())),
-            received(letter),
-            letter.redrives().to_string(),
-            letter.version().to_owned(),
-            letter.payment_id().unwrap_or("-").to_owned(),
-            letter.user().map_or("-".to_owned(), |user| shown(user, reveal)),
-        ]
-    };
     let mut text = String::new();
     if !letters.is_empty() {
-        text = table(&head, rows.map(row).collect());
+        let lines =
+            if reveal { users(&letters, id_width) } else { deaths(&letters, id_width, now_ms) };
+        text = lines.join("\n") + "\n\n";
     }
-    let _ = write!(
-        text,
-        "\n{} shown, {} others.\n{APPROXIMATE}\n{RECEIVED}\n",
-        letters.len(),
-        others.len()
-    );
-    print(text.trim_start());
+    let _ = writeln!(text, "{} shown, {} others.", letters.len(), others.len() + unread);
+    text = text + APPROXIMATE + "\n";
+    if !letters.is_empty() && !reveal {
+        text = text + RECEIVED + "\n";
+    }
+    print(&text);
     Ok(Ending::Done)
+}
+
+/// How each letter died.
+fn deaths(letters: &[Letter], id_width: usize, now_ms: i64) -> Vec<String> {
+    let row = |letter: &Letter| {
+        vec![
+            beginning(&letter.message_id, id_width),
+            clipped(letter.reason(), REASON_MAX),
+            largest_unit(age(letter.sent_at_ms, now_ms)),
+            received(letter),
+            letter.redrives().to_string(),
+            beginning(letter.payment_id().unwrap_or("-"), ID_MIN),
+        ]
+    };
+    let rows: Vec<_> = letters.iter().map(row).collect();
+    table(&["MESSAGE", "REASON", "AGE", "RECEIVED", "REDRIVEN", "PAYMENT"], &rows)
+}
+
+/// Whose each letter is.
+fn users(letters: &[Letter], id_width: usize) -> Vec<String> {
+    let row = |letter: &Letter| {
+        vec![
+            beginning(&letter.message_id, id_width),
+            beginning(letter.payment_id().unwrap_or("-"), ID_MIN),
+            clipped(letter.user().unwrap_or("-"), USER_MAX),
+        ]
+    };
+    let rows: Vec<_> = letters.iter().map(row).collect();
+    table(&["MESSAGE", "PAYMENT", "USER"], &rows)
+}
+
+/// How many characters tell the ids of these letters apart, so that each can be given to `dlq show`.
+fn id_width(letters: &[Letter]) -> usize {
+    let mut ids: Vec<&str> = letters.iter().map(|letter| letter.message_id.as_str()).collect();
+    ids.sort_unstable();
+    let common = |pair: &[&str]| {
+        let both = pair[0].chars().zip(pair[1].chars());
+        both.take_while(|(one, other)| one == other).count()
+    };
+    ids.windows(2).map(|pair| common(pair) + 1).max().unwrap_or_default().max(ID_MIN)
+}
+
+fn beginning(id: &str, width: usize) -> String {
+    id.chars().take(width).collect()
+}
+
+/// The letter that an operator means: by its id, or a beginning of it, or by its paymentId.
+fn meant<'a>(letters: &'a [Letter], text: &str) -> Result<&'a Letter, Error> {
+    let is_meant = |letter: &&Letter| {
+        let of_payment = letter.payment_id().is_some_and(|id| id.starts_with(text));
+        letter.message_id.starts_with(text) || of_payment
+    };
+    if let Some(letter) = letters.iter().find(|letter| letter.message_id == text) {
+        return Ok(letter);
+    }
+    let found: Vec<&Letter> = letters.iter().filter(is_meant).collect();
+    match found[..] {
+        [letter] => Ok(letter),
+        [] => Err(Error::Configuration(format!(
+            "no dead letter {text:?} is to be seen: look with `dlq list`; a re-drive gives a message a \
+             new id"
+        ))),
+        [..] => {
+            let ids = found.iter().take(NAMED_MAX).map(|letter| letter.message_id.as_str());
+            Err(Error::Configuration(format!(
+                "{} dead letters are meant by {text:?}; the message ids begin with: {}",
+                found.len(),
+                ids.collect::<Vec<_>>().join(", ")
+            )))
+        }
+    }
 }
 
 /// Shows everything about one letter, and what the tables say of its payment now.
 ///
 /// # Errors
-/// There is no such letter to be seen; the queue gives no answer; what is revealed cannot be recorded.
-pub async fn show(
-    desk: &Desk,
-    message_id: &str,
-    as_json: bool,
-    reveal: bool,
-) -> Result<Ending, Error> {
-    let Some(scan) = desk.look(Some(message_id)).await? else { return Ok(Ending::Unfinished) };
-    let found = scan.letters.iter().find(|letter| letter.message_id == message_id);
-    let Some(letter) = found else {
-        return Err(Error::Configuration(format!(
-            "no dead letter {message_id} is to be seen: look with `dlq list`; a re-drive gives a \
-             message a new id"
-        )));
-    };
+/// There is no such letter to be seen, or several are meant; the queue gives no answer; what is revealed
+/// cannot be recorded.
+pub async fn show(desk: &Desk, id: &str, as_json: bool, reveal: bool) -> Result<Ending, Error> {
+    // A whole id is enough; whether a beginning is the only one, only the whole queue can tell.
+    let of = |letter: &Letter| letter.message_id == id;
+    let enough = Some(Enough { count: 1, of: &of });
+    let Some(scan) = desk.look(enough).await? else { return Ok(Ending::Unfinished) };
+    let letter = meant(&scan.letters, id)?;
     if reveal {
-        let filter = json!({ "message": message_id });
+        let filter = json!({ "message": letter.message_id });
         record_reveal(desk, "show", filter, std::slice::from_ref(letter)).await?;
     }
     let known = match &desk.place.tables {
-        Some(tables) => Some(look_up(tables, letter).await),
+        Some(tables) => Some(standing_of(tables, letter).await),
         None => None,
     };
     let standing = match known {
-        Some(Ok(known)) => standing(letter, &known),
+        Some(Ok(standing)) => in_words(&standing),
         Some(Err(failure)) => format!("unknown: {failure}"),
         None => "unknown: give --payments-table and --refusals-table".to_owned(),
     };
@@ -247,45 +384,55 @@ fn shown_text(letter: &Letter, scan: &Scan, reveal: bool, standing: &str, query:
         ("table", standing.to_owned()),
         ("logs", query.to_owned()),
     ] {
-        let _ = writeln!(text, "{name:<20}{value}");
+        let _ = writeln!(text, "{name:<20}{}", printable(&value));
     }
-    let body = match body(letter, reveal) {
-        Value::String(text) => text,
-        masked => format!("{masked:#}\n(values masked; --reveal shows them, and is recorded)"),
-    };
-    let _ = write!(text, "\n{body}\n");
+    text.push('\n');
+    match body(letter, reveal) {
+        Value::String(body) => text = text + &printable(&body) + "\n",
+        masked => {
+            for line in format!("{masked:#}").lines() {
+                text = text + &printable(line) + "\n";
+            }
+            text += "(values masked; --reveal shows them, and is recorded)\n";
+        }
+    }
     text
 }
 
 /// What the tables say of a letter's payment.
-fn standing(letter: &Letter, known: &Known) -> String {
-    let held = match &known.record {
-        Some(record) if record.kind == Kind::Held => {
-            format!("; the client is told: held ({})", record.reason)
-        }
-        Some(_) | None => String::new(),
-    };
-    match outcome(letter, known) {
+fn in_words(standing: &Standing) -> String {
+    match &standing.outcome {
         Outcome::Stored => "stored already, by this request: a re-drive changes nothing".to_owned(),
         Outcome::Duplicate => {
             "stored already, by another request of the same payment: a re-drive changes nothing"
                 .to_owned()
         }
         Outcome::Refused(reason) => format!("refused already: {reason}"),
-        Outcome::Open if known.item.is_some() => {
+        Outcome::Open if standing.item.is_some() => {
             "another payment is stored under this paymentId: a re-drive will be refused".to_owned()
         }
-        Outcome::Open => format!("not stored{held}"),
+        Outcome::Open => match &standing.record {
+            Some(record) => {
+                format!("not stored; the client is told: {} ({})", record.kind, record.reason)
+            }
+            None => "not stored; the client is told nothing".to_owned(),
+        },
     }
 }
 
-/// How to find in the logs what happened to a request.
+/// How to find in the logs what happened to a request. The id is whatever the message says: quoted, it
+/// does nothing in a shell or in a query.
 fn log_query(logs: &Logs, request_id: &str) -> String {
+    let request_id = json!(request_id).to_string();
     match logs {
-        Logs::File(path) => format!("grep -F '\"{request_id}\"' {}", path.display()),
+        Logs::File(path) => {
+            let path = path.display().to_string();
+            let quoted = shlex::try_join(["grep", "-F", &request_id, &path]);
+            quoted.unwrap_or_else(|_| format!("requestId {request_id} in {path}"))
+        }
         Logs::CloudWatch => format!(
             "CloudWatch Logs Insights, saved query \"what became of a request\": fields @timestamp, \
-             outcome, reason, receiveCount, messageId | filter requestId = \"{request_id}\" | sort \
+             outcome, reason, receiveCount, messageId | filter requestId = {request_id} | sort \
              @timestamp asc"
         ),
     }
@@ -373,10 +520,15 @@ fn left(since_ms: i64, retention: Duration, now_ms: i64) -> Duration {
     retention.saturating_sub(age(since_ms, now_ms))
 }
 
-/// A point in time for people: UTC, to the second.
-fn seconds_of(at_ms: i64) -> String {
+/// A point in time for people: UTC, month to minute. Nothing is kept for a year.
+pub(crate) fn minute_of(at_ms: i64) -> String {
     let text = rfc3339(at_ms);
-    text.get(..19).map_or(text.clone(), |text| text.replace('T', " "))
+    text.get(5..16).map_or(text.clone(), |text| text.replace('T', " "))
+}
+
+fn largest_unit(duration: Duration) -> String {
+    let text = span(duration);
+    text.split(' ').next().unwrap_or_default().to_owned()
 }
 
 #[cfg(test)]
@@ -397,7 +549,8 @@ mod tests {
         let groups = group(&letters);
         let first = &groups[0];
         assert_eq!((first.reason.as_str(), first.count), ("throttled", 3));
-        assert_eq!((first.first_at_ms, first.last_at_ms), (5, 1_790_000_000_123));
+        assert_eq!((first.first_seen_ms, first.oldest_ms), (5, 5));
+        assert_eq!(first.last_ms, 1_790_000_000_123);
         assert_eq!(first.versions, [("7".to_owned(), 1), ("8".to_owned(), 2)].into());
         assert_eq!((groups[1].reason.as_str(), groups[1].count), ("unknown", 1));
     }

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use crate::audit::Audit;
 use crate::follow::rest;
+use crate::letter::Letter;
 use crate::queue::{Depth, Error, depth};
 use crate::terminal::{note, print, progress};
 use crate::{Desk, Ending};
@@ -35,6 +36,13 @@ pub async fn native(desk: &Desk, rate: Option<NonZeroU32>, yes: bool) -> Result<
     let sqs = &desk.place.sqs;
     let from = depth(sqs, &desk.place.dead_letter_queue_url).await?;
     let to = depth(sqs, &desk.place.queue_url).await?;
+    let unverified = unverified(desk).await?;
+    if unverified > 0 {
+        return Err(Error::Configuration(format!(
+            "{unverified} messages did not come through the gateway, and the move task would take them as \
+             well: discard them first, or send the others back without --native"
+        )));
+    }
     if !yes {
         print(&format!(
             "Would move about {} messages back to the main queue. {CANNOT}\nThis was a dry run; --yes \
@@ -60,6 +68,13 @@ pub async fn native(desk: &Desk, rate: Option<NonZeroU32>, yes: bool) -> Result<
     let started = started.map_err(|error| Error::call("start the move task", &error))?;
     let handle = started.task_handle.unwrap_or_default();
     Ok(Ending::after_changes(watch(desk, &audit, &from, &handle).await))
+}
+
+/// How many letters nobody vouches for.
+async fn unverified(desk: &Desk) -> Result<usize, Error> {
+    let is_one = |letter: &Letter| letter.is_unverified();
+    let scan = desk.look(None).await?;
+    Ok(scan.map_or(0, |scan| scan.letters.iter().filter(|letter| is_one(letter)).count()))
 }
 
 /// Shows how the task gets on until it ends.

@@ -6,6 +6,9 @@ use std::time::Duration;
 use comfy_table::Table;
 use indicatif::{ProgressBar, ProgressStyle};
 
+/// Columns of a terminal into which everything fits that is laid out in columns.
+pub(crate) const WIDTH_MAX: usize = 60;
+
 /// Cells of the longest bar.
 const BAR_MAX: u64 = 30;
 
@@ -20,27 +23,50 @@ pub(crate) fn note(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
-/// A table without borders, its head in bold where there is colour.
-pub(crate) fn table(head: &[&str], rows: Vec<Vec<String>>) -> String {
+/// The lines of a table without borders, its head in bold where there is colour; each row is one line.
+/// The columns of every table of ours fit into [`WIDTH_MAX`].
+pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> Vec<String> {
     let mut table = Table::new();
     table.load_preset(comfy_table::presets::NOTHING);
     table.set_header(head.to_vec());
-    table.add_rows(rows);
-    let lines =
-        table.lines().map(|line| line.strip_prefix(" ").unwrap_or(&line).trim_end().to_owned());
-    let mut text = String::new();
-    for (index, line) in lines.enumerate() {
-        let line = if index == 0 { bold(&line) } else { coloured_bars(&line) };
-        text.push_str(&line);
-        text.push('\n');
+    table.add_rows(rows.iter().map(|row| row.iter().map(|cell| printable(cell))));
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 1));
     }
-    text
+    let mut lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
+    if let Some(head) = lines.first_mut() {
+        *head = bold(head);
+    }
+    lines
+}
+
+/// A text as it may be shown on a terminal: whoever wrote it moves no cursor and hides nothing. Every
+/// character that is not to be seen is escaped, those that change the direction of writing included.
+pub(crate) fn printable(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '"' | '\'' | '\\' => shown.push(character),
+            _ => shown.extend(character.escape_debug()),
+        }
+    }
+    shown
+}
+
+/// The beginning of a text that is too long for its column.
+pub(crate) fn clipped(text: &str, width_max: usize) -> String {
+    let text = printable(text);
+    if text.chars().count() <= width_max {
+        return text;
+    }
+    text.chars().take(width_max.saturating_sub(1)).chain(['…']).collect()
 }
 
 /// A bar as long as a share of the largest.
 pub(crate) fn bar(count: u64, largest: u64) -> String {
     let cells = (count * BAR_MAX).div_ceil(largest.max(1));
-    "█".repeat(usize::try_from(cells.min(BAR_MAX)).unwrap_or_default())
+    let bar = "█".repeat(usize::try_from(cells.min(BAR_MAX)).unwrap_or_default());
+    if has_colour() { format!("\u{1b}[36m{bar}\u{1b}[0m") } else { bar }
 }
 
 /// The two largest units of a duration: `3d 4h`, `12m 5s`.
@@ -94,17 +120,6 @@ fn bold(text: &str) -> String {
     if has_colour() { format!("\u{1b}[1m{text}\u{1b}[0m") } else { text.to_owned() }
 }
 
-fn coloured_bars(line: &str) -> String {
-    match (has_colour(), line.find('█'), line.rfind('█')) {
-        (true, Some(from), Some(to)) => {
-            let to = to + '█'.len_utf8();
-            let (before, bar, after) = (&line[..from], &line[from..to], &line[to..]);
-            format!("{before}\u{1b}[36m{bar}\u{1b}[0m{after}")
-        }
-        (true | false, _, _) => line.to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -129,6 +144,26 @@ mod tests {
         for (count, largest, cells) in [(0, 0, 0), (1, 1_000, 1), (500, 1_000, 15), (7, 7, 30)] {
             assert_eq!(bar(count, largest).chars().count(), cells);
         }
+    }
+
+    #[test]
+    fn nobody_writes_on_the_terminal_but_we() {
+        for (text, shown) in [
+            ("O'Brien \"\\\" Žižek 😀", "O'Brien \"\\\" Žižek 😀"),
+            ("a\u{1b}[2Jb\r\n", "a\\u{1b}[2Jb\\r\\n"),
+            ("\u{9b}1m\u{202e}\u{200b}\u{7f}", "\\u{9b}1m\\u{202e}\\u{200b}\\u{7f}"),
+        ] {
+            assert_eq!(printable(text), shown);
+        }
+        let lines = table(&["A", "B"], &[vec!["\u{1b}[31m\n".to_owned(), "x".to_owned()]]);
+        assert_eq!(lines, ["A            B", "\\u{1b}[31m\\n x"]);
+    }
+
+    #[test]
+    fn what_is_too_long_is_clipped() {
+        assert_eq!(clipped("abc", 3), "abc");
+        assert_eq!(clipped("abcd", 3), "ab…");
+        assert_eq!(clipped("\u{1b}bcd", 6), "\\u{1b…");
     }
 
     #[test]

@@ -6,9 +6,12 @@ use libfuzzer_sys::fuzz_target;
 use schema::payment::{Payment, readable_payment_id};
 use schema::{canonical, json};
 
+/// When the body was accepted: 2026-11-20T12:00:00Z.
+const ACCEPTED_AT_MS: i64 = 1_795_176_000_000;
+
 fuzz_target!(|body: &str| {
     let payment_id = readable_payment_id(body);
-    match Payment::parse(body) {
+    match Payment::parse(body, ACCEPTED_AT_MS) {
         Ok(payment) => {
             assert!(payment_id.as_ref() == Some(payment.payment_id()));
             assert!(payment.amount_minor() > 0);

@@ -18,9 +18,10 @@ use url::form_urlencoded;
 const USER: &str = "5f2c8d34-1b7e-4e0a-8c55-90d1e2f3a4b5";
 
 /// What the template sends, in its order; the body's place is the second one.
-const NAMES: [&str; 14] = [
+const NAMES: [&str; 15] = [
     "Action",
     "MessageBody",
+    "MessageGroupId",
     "MessageAttribute.1.Name",
     "MessageAttribute.1.Value.DataType",
     "MessageAttribute.1.Value.StringValue",
@@ -81,7 +82,7 @@ fuzz_target!(|body: &[u8]| {
             let form: Vec<_> = form_urlencoded::parse(&form).into_owned().collect();
             assert!(form.iter().map(|(name, _)| name).eq(NAMES), "{form:?}");
             assert_eq!(form[1].1.as_bytes(), body);
-            assert_eq!(form[4].1, USER);
+            assert_eq!((&*form[2].1, &*form[5].1), (USER, USER));
         }
         (status, form) => assert!((400..500).contains(&status) && form.is_none(), "{status}"),
     }

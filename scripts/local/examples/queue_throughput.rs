@@ -1,6 +1,7 @@
 //! How fast is the queue, and does depth matter? Prints messages per second for sending,
 //! receiving, deleting and the others, in this process and over HTTP, how soon a waiter wakes, and
-//! the most memory that this process has had so far.
+//! the most memory that this process has had so far. All messages are of one group, which is soon a
+//! noisy one: the longest way through a fair queue; `--without-group` takes the shorter one.
 //!
 //! `cargo run --release --package local --example queue_throughput [depth ...]`, for example
 //! `… queue_throughput 0 1000000 0 1000000`
@@ -24,11 +25,15 @@ const COUNTS: usize = 640;
 const WAKES: usize = 200;
 /// Bytes of a body: about a payment.
 const BODY_BYTES: usize = 400;
+/// The flag for messages without a group.
+const WITHOUT_GROUP: &str = "--without-group";
+/// The group of all messages.
+const GROUP: &str = "5f2c8d34-1b7e-4e0a-8c55-90d1e2f3a4b5";
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let depths: Vec<usize> =
-        std::env::args().skip(1).map(|depth| depth.parse()).collect::<Result<_, _>>()?;
+    let depths = std::env::args().skip(1).filter(|argument| argument != WITHOUT_GROUP);
+    let depths: Vec<usize> = depths.map(|depth| depth.parse()).collect::<Result<_, _>>()?;
     for depth in if depths.is_empty() { vec![0, 100_000] } else { depths } {
         let directory = tempfile::tempdir()?;
         let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
@@ -56,7 +61,12 @@ async fn main() -> anyhow::Result<()> {
 }
 
 fn message() -> anyhow::Result<Message> {
-    Ok(Message::new("x".repeat(BODY_BYTES), BTreeMap::new())?)
+    let message = Message::new("x".repeat(BODY_BYTES), BTreeMap::new())?;
+    Ok(if has_group() { message.in_group(GROUP)? } else { message })
+}
+
+fn has_group() -> bool {
+    !std::env::args().any(|argument| argument == WITHOUT_GROUP)
 }
 
 fn report(what: &str, count: usize, started: Instant) {
@@ -145,7 +155,8 @@ async fn over_http(queues: &Queues, address: SocketAddr) -> anyhow::Result<()> {
         connections.push(BufReader::new(stream));
     }
     let body = "x".repeat(BODY_BYTES);
-    let form = format!("Action=SendMessage&MessageBody={body}");
+    let group = if has_group() { format!("&MessageGroupId={GROUP}") } else { String::new() };
+    let form = format!("Action=SendMessage&MessageBody={body}{group}");
     let send = request("Accept: application/json", &form);
     let url = queues.url("main");
     let receive = request(

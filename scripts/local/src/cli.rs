@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::ensure;
 use clap::{Args, Parser, Subcommand};
 use payments_table::environment::Process;
 use tokio::signal::unix::{SignalKind, signal};
@@ -18,12 +18,17 @@ use uuid::Uuid;
 use crate::faults::Rates;
 use crate::functions::exit_when_parent_is_gone;
 use crate::live::{Above, Live};
-use crate::pipeline::{Pipeline, QUERY, Ready, SUBMIT, write_ready_file};
-use crate::tokens::{EXPIRES_IN, Issuer, SCOPES};
+use crate::pipeline::{Pipeline, QUERY, Ready, SUBMIT, remove_ready_file, write_ready_file};
+use crate::tokens::{EXPIRES_IN, Issuer, KEY_FILE, SCOPES};
 
 /// Runs the whole Remit pipeline on this machine: API, queue, functions, tables.
 #[derive(Debug, Parser)]
-#[command(name = "cargo local", version, args_conflicts_with_subcommands = true)]
+#[command(
+    name = "cargo local",
+    bin_name = "cargo local",
+    version,
+    args_conflicts_with_subcommands = true
+)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -39,7 +44,8 @@ struct Cli {
     #[arg(long)]
     fresh: bool,
 
-    /// Write the addresses, names and a token as JSON to this file once everything answers.
+    /// Write the addresses, names and a token as JSON to this file once everything answers. It goes
+    /// when the pipeline stops.
     #[arg(long, value_name = "PATH")]
     ready_file: Option<PathBuf>,
 }
@@ -69,7 +75,7 @@ pub struct Settings {
 
     /// Seconds until a message that nobody acknowledged is delivered again.
     #[arg(long, value_name = "SECONDS", default_value_t = 30,
-          value_parser = clap::value_parser!(u32).range(0..=43_200))]
+          value_parser = clap::value_parser!(u32).range(1..=43_200))]
     pub visibility_timeout: u32,
 
     /// Seconds before the first retry of a payment that failed for a passing reason.
@@ -92,7 +98,7 @@ pub struct Settings {
     pub rate_limit: Option<NonZeroU32>,
 
     /// Faults to inject and how often, from 0 to 1: any of duplicate, delay, throttle, lost-reply,
-    /// crash and dlq, as in duplicate=0.1,crash=0.01.
+    /// crash, dlq and old-handle, as in duplicate=0.1,crash=0.01.
     #[arg(long, value_name = "NAME=RATE,…")]
     pub faults: Option<Rates>,
 
@@ -164,6 +170,8 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         // Listening before anything is started: no signal goes amiss.
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
+        // Whoever waits for the file must not find that of a pipeline that was killed.
+        cli.ready_file.as_deref().map_or(Ok(()), remove_ready_file)?;
         let pipeline = tokio::select! {
             started = Pipeline::start(&cli.data_dir, cli.fresh, &cli.settings, &live) => started?,
             _ = interrupt.recv() => return Ok(()),
@@ -178,16 +186,21 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
             _ = terminate.recv() => {}
         }
         live.print("Stopping …\n", std::io::stdout());
+        let removed = cli.ready_file.as_deref().map_or(Ok(()), remove_ready_file);
         pipeline.stop().await;
         live.finish();
         println!("Stopped. Everything is kept in {}.", cli.data_dir.display());
-        Ok(())
+        removed
     })
 }
 
 fn token(data_dir: &Path, user: &str, scope: &str, expires_in: u64) -> anyhow::Result<()> {
-    std::fs::create_dir_all(data_dir)
-        .with_context(|| format!("cannot create {}", data_dir.display()))?;
+    // A key made here would sign tokens that no pipeline takes.
+    ensure!(
+        data_dir.join(KEY_FILE).exists(),
+        "--data-dir {} holds no pipeline: start one there first, or name its directory",
+        data_dir.display()
+    );
     let issuer = Issuer::open(data_dir)?;
     println!("{}", issuer.issue(user, scope, Duration::from_secs(expires_in))?);
     Ok(())

@@ -1,4 +1,5 @@
-//! The page at `/docs`: the API as the document says it, to be read and tried as the demo user.
+//! The page at `/docs`, to read the API and try it as the demo user, and at `/openapi.json` the client edition
+//! of the document that it shows.
 //!
 //! Swagger UI comes out of a crate, so the page needs no network. Its token is a new one each time and
 //! stands in the page itself, where no page of another origin can read it.
@@ -10,6 +11,7 @@ use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
+use schema::document::CLIENT_TEXT;
 use utoipa_swagger_ui::{Config, serve};
 use uuid::Uuid;
 
@@ -27,8 +29,6 @@ const PAGE: &str = include_str!("docs.html");
 
 /// What the page is made of.
 pub struct Docs {
-    /// The rendered document.
-    pub document: String,
     /// Makes the page's tokens.
     pub issuer: Issuer,
     /// The user who tries the API.
@@ -39,7 +39,7 @@ pub struct Docs {
 pub fn router(docs: Docs) -> Router {
     Router::new()
         .route("/docs", get(page))
-        .route("/docs/payment-api.yaml", get(document))
+        .route("/openapi.json", get(document))
         .route("/docs/{file}", get(file))
         .with_state(Arc::new(docs))
 }
@@ -53,9 +53,9 @@ async fn page(State(docs): State<Arc<Docs>>) -> Response {
 }
 
 async fn document(State(docs): State<Arc<Docs>>) -> impl IntoResponse {
-    let document = docs.document.replace(EXAMPLE_USER, docs.user);
+    let document = CLIENT_TEXT.replace(EXAMPLE_USER, docs.user);
     let document = document.replace(EXAMPLE_PAYMENT, &Uuid::new_v4().to_string());
-    let headers = [(header::CONTENT_TYPE, "application/yaml"), (header::CACHE_CONTROL, "no-store")];
+    let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
     (headers, document)
 }
 
@@ -83,7 +83,7 @@ mod tests {
     async fn got(path: &str) -> (u16, String) {
         let directory = tempfile::tempdir().expect("a directory");
         let issuer = Issuer::open(directory.path()).expect("an issuer");
-        let docs = Docs { document: schema::document::TEXT.to_owned(), issuer, user: USER };
+        let docs = Docs { issuer, user: USER };
         let request = Request::get(path).body(Body::empty()).expect("a request");
         let Ok(response) = router(docs).oneshot(request).await;
         let status = response.status().as_u16();
@@ -96,7 +96,7 @@ mod tests {
         let (status, page) = got("/docs").await;
         assert_eq!(status, 200);
         assert!(!page.contains("TOKEN") && !page.contains("://"), "{page}");
-        let named: Vec<&str> = page.split('"').filter(|text| text.starts_with("/docs/")).collect();
+        let named: Vec<&str> = page.split('"').filter(|text| text.starts_with('/')).collect();
         assert_eq!(named.len(), 3);
         for path in named {
             let (status, content) = got(path).await;
@@ -110,14 +110,12 @@ mod tests {
 
     #[tokio::test]
     async fn the_documents_example_is_a_new_payment_of_the_user() {
-        let (one, other) =
-            (got("/docs/payment-api.yaml").await.1, got("/docs/payment-api.yaml").await.1);
+        let (one, other) = (got("/openapi.json").await.1, got("/openapi.json").await.1);
         assert_ne!(one, other);
         for document in [one, other] {
-            assert!(document.contains(&format!("userId: {USER}")));
+            assert!(document.contains(&format!(r#""userId": "{USER}""#)));
             assert!(!document.contains(EXAMPLE_USER) && !document.contains(EXAMPLE_PAYMENT));
         }
-        assert!(schema::document::TEXT.contains(EXAMPLE_USER));
-        assert!(schema::document::TEXT.contains(EXAMPLE_PAYMENT));
+        assert!(CLIENT_TEXT.contains(EXAMPLE_USER) && CLIENT_TEXT.contains(EXAMPLE_PAYMENT));
     }
 }

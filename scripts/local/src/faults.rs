@@ -49,6 +49,8 @@ pub enum Fault {
     Crash,
     /// A message cannot be sent to the dead-letter queue.
     Dlq,
+    /// An old receipt handle is treated the other way: it hides no message, but deletes it.
+    OldHandle,
 }
 
 /// How often each fault happens, from 0 to 1: `duplicate=0.1,lost-reply=0.05`.
@@ -97,6 +99,12 @@ impl Faults {
     #[must_use]
     pub fn crash_after(&self) -> Option<Duration> {
         self.happens(Fault::Crash).then(|| self.up_to(CRASH_AFTER_MAX))
+    }
+
+    /// Whether the queue treats an old receipt handle the other way now.
+    #[must_use]
+    pub fn treats_old_handle_otherwise(&self) -> bool {
+        self.happens(Fault::OldHandle)
     }
 
     fn happens(&self, fault: Fault) -> bool {
@@ -320,7 +328,7 @@ mod tests {
         for text in ["", "duplicate", "duplicate=", "duplicate=1.1", "dlq=-1", "dlq=NaN", "x=0.1"] {
             let error = text.parse::<Rates>().unwrap_err().to_string();
             assert!(
-                error.contains("duplicate, delay, throttle, lost-reply, crash, dlq"),
+                error.contains("duplicate, delay, throttle, lost-reply, crash, dlq, old-handle"),
                 "{error}"
             );
         }

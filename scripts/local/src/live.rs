@@ -7,7 +7,7 @@ use std::collections::{HashSet, VecDeque};
 use std::io::{IsTerminal, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
@@ -26,13 +26,23 @@ const DRAWN_EVERY: Duration = Duration::from_millis(250);
 const RATE_TICKS: usize = 8;
 /// Stored payments whose repeated deliveries are known as such.
 const REMEMBERED_MAX: usize = 65_536;
+/// A line of the log is shown again when it did not come for so long.
+const QUIET: Duration = Duration::from_secs(60);
+/// Different lines of the log that are known when they come again.
+const LINES_MAX: usize = 64;
 
 /// The terminal, or nothing in its place. Clones are the same one.
 #[derive(Clone)]
 pub struct Live {
     line: ProgressBar,
     counters: Option<Arc<Counters>>,
+    logged: Arc<Mutex<Logged>>,
 }
+
+/// The newest lines of the log, without their times, and when each came last. A full disk fails every
+/// request in the same words, and whoever reads them needs them once.
+#[derive(Debug, Default)]
+struct Logged(VecDeque<(String, Instant)>);
 
 #[derive(Debug, Default)]
 struct Counters {
@@ -64,10 +74,11 @@ impl Live {
     #[must_use]
     pub fn on_terminal() -> Self {
         if !std::io::stderr().is_terminal() {
-            return Self { line: ProgressBar::hidden(), counters: None };
+            return Self { line: ProgressBar::hidden(), counters: None, logged: Arc::default() };
         }
         let style = ProgressStyle::with_template("{msg}").expect("the template is ours");
-        Self { line: ProgressBar::new_spinner().with_style(style), counters: Some(Arc::default()) }
+        let line = ProgressBar::new_spinner().with_style(style);
+        Self { line, counters: Some(Arc::default()), logged: Arc::default() }
     }
 
     /// Writes text above the counters.
@@ -181,12 +192,31 @@ impl Counters {
     }
 }
 
-/// Standard error, above the counters: for whoever wants a writer.
+impl Logged {
+    /// Whether a line of the log is to be shown: not while the same words keep coming.
+    fn is_news(&mut self, line: &str, now: Instant) -> bool {
+        // The time stands first, and a blank behind it.
+        let words = line.split_once(' ').map_or(line, |(_, words)| words);
+        let known = self.0.iter().position(|(known, _)| known == words);
+        let known = known.and_then(|position| self.0.remove(position));
+        self.0.push_back((words.to_owned(), now));
+        if self.0.len() > LINES_MAX {
+            self.0.pop_front();
+        }
+        known.is_none_or(|(_, last)| now.saturating_duration_since(last) >= QUIET)
+    }
+}
+
+/// Standard error, above the counters, for the lines of the log: each is written whole, and only if it
+/// is news.
 pub struct Above(pub Live);
 
 impl Write for Above {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.line.suspend(|| std::io::stderr().write_all(bytes))?;
+        let mut logged = self.0.logged.lock().unwrap_or_else(PoisonError::into_inner);
+        if logged.is_news(&String::from_utf8_lossy(bytes), Instant::now()) {
+            self.0.line.suspend(|| std::io::stderr().write_all(bytes))?;
+        }
         Ok(bytes.len())
     }
 
@@ -227,6 +257,29 @@ mod tests {
             "accepted 0 · stored 2 · duplicates 1 · refused 1 · retried 2 · dead 1 · waiting 6 · \
              in flight 3 · 7/s"
         );
+    }
+
+    #[test]
+    fn the_same_words_are_logged_once_until_they_have_been_away() {
+        let mut logged = Logged::default();
+        let start = Instant::now();
+        let mut shown = 0;
+        for request in 0..1_296 {
+            let line =
+                format!("2026-11-26T10:00:{request:02}Z ERROR queue commit failed: disk full");
+            let now = start + Duration::from_secs(request);
+            shown += usize::from(logged.is_news(&line, now));
+        }
+        assert_eq!(shown, 1);
+        let (last, words) =
+            (start + Duration::from_secs(1_295), "T ERROR queue commit failed: disk full");
+        assert!(logged.is_news("T ERROR another fault", last));
+        assert!(!logged.is_news(words, last + QUIET - Duration::from_millis(1)));
+        assert!(logged.is_news(words, last + QUIET * 2));
+        for other in 0..LINES_MAX {
+            assert!(logged.is_news(&format!("T WARN {other}"), last));
+        }
+        assert_eq!(logged.0.len(), LINES_MAX);
     }
 
     #[test]

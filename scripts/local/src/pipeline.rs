@@ -132,7 +132,9 @@ impl Pipeline {
         let queue_listener = listen(settings.queue_port, "--queue-port").await?;
         let table = start_table(data_dir, settings.table_port)?;
         let queue_address = address_of(&queue_listener)?;
-        let queues = Queues::open(&data_dir.join(QUEUES_FILE), &queue_address)?;
+        let seed = settings.seed.unwrap_or_else(|| fastrand::u64(..));
+        let faults = settings.faults.clone().map(|rates| Arc::new(Faults::new(rates, seed)));
+        let queues = open_queues(data_dir, &queue_address, faults.as_ref())?;
         create_queues(&queues, settings).await?;
 
         let issuer = Issuer::open(data_dir)?;
@@ -150,8 +152,6 @@ impl Pipeline {
         let options = Options { rate_limit: settings.rate_limit, ..Options::default() };
         let stop_servers = watch::Sender::new(false);
         let mut servers = vec![serve(queue_listener, queues.router(), &stop_servers)];
-        let seed = settings.seed.unwrap_or_else(|| fastrand::u64(..));
-        let faults = settings.faults.clone().map(|rates| Arc::new(Faults::new(rates, seed)));
         let mut edges = Edges::of(&ready, settings);
         if let Some(faults) = &faults {
             let listener = listen(0, "of the faults").await?;
@@ -167,7 +167,7 @@ impl Pipeline {
         let functions = [(QUERY_ARN.to_owned(), invoke(&query))].into();
         let (document, verifier) = (document()?, issuer.verifier());
         let gateway = Gateway::new(&document, verifier, queues.router(), &functions, options)?;
-        let docs = docs::router(Docs { document, issuer, user: DEMO_USER });
+        let docs = docs::router(Docs { issuer, user: DEMO_USER });
         let drawing = live.draw(queues.clone(), QUEUE, DEAD_LETTER_QUEUE);
         let mapping = start_mapping(mapping, queues, function.clone(), faults.as_ref());
         let api = docs.fallback_service(live.counting(gateway.router()));
@@ -287,12 +287,27 @@ pub fn write_ready_file(path: &Path, ready: &Ready) -> anyhow::Result<()> {
         .with_context(|| format!("cannot write the ready file {}", path.display()))
 }
 
+/// Removes the file, where there is one.
+///
+/// # Errors
+/// The file is there and cannot be removed.
+pub fn remove_ready_file(path: &Path) -> anyhow::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove the ready file {}", path.display()))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
 /// Takes the data directory for this process, and empties it when asked to. What a killed pipeline
-/// said of its addresses goes in any case.
+/// said of its addresses goes in any case. The lock says which process it is, so that somebody can
+/// find its functions.
 fn open_data_dir(data_dir: &Path, fresh: bool) -> anyhow::Result<File> {
     let attempt = || format!("cannot use --data-dir {}", data_dir.display());
     std::fs::create_dir_all(data_dir).with_context(attempt)?;
-    let lock = File::create(data_dir.join(LOCK_FILE)).with_context(attempt)?;
+    let options = OpenOptions::new().write(true).create(true).truncate(false).to_owned();
+    let mut lock = options.open(data_dir.join(LOCK_FILE)).with_context(attempt)?;
     match lock.try_lock() {
         Ok(()) => {}
         Err(std::fs::TryLockError::WouldBlock) => {
@@ -300,12 +315,11 @@ fn open_data_dir(data_dir: &Path, fresh: bool) -> anyhow::Result<File> {
         }
         Err(std::fs::TryLockError::Error(error)) => return Err(error).with_context(attempt),
     }
-    match std::fs::remove_file(data_dir.join(READY_FILE)) {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            return Err(error).with_context(attempt);
-        }
-        Ok(()) | Err(_) => {}
-    }
+    // Only now: until here it may have been another pipeline's.
+    lock.set_len(0)
+        .and_then(|()| lock.write_all(std::process::id().to_string().as_bytes()))
+        .with_context(attempt)?;
+    remove_ready_file(&data_dir.join(READY_FILE))?;
     if fresh {
         for entry in std::fs::read_dir(data_dir).with_context(attempt)? {
             let entry = entry.with_context(attempt)?;
@@ -351,6 +365,18 @@ fn start_table(data_dir: &Path, port: u16) -> anyhow::Result<TableServer> {
 
 fn address_of(listener: &TcpListener) -> anyhow::Result<String> {
     Ok(format!("http://{}", listener.local_addr()?))
+}
+
+fn open_queues(
+    data_dir: &Path,
+    address: &str,
+    faults: Option<&Arc<Faults>>,
+) -> anyhow::Result<Queues> {
+    let queues = Queues::open(&data_dir.join(QUEUES_FILE), address)?;
+    Ok(match faults.cloned() {
+        None => queues,
+        Some(faults) => queues.with_old_handles(move || faults.treats_old_handle_otherwise()),
+    })
 }
 
 async fn create_queues(queues: &Queues, settings: &Settings) -> anyhow::Result<()> {
@@ -454,7 +480,9 @@ fn log_to(path: &Path, live: &Live) -> anyhow::Result<LineSink> {
         let text = line.text + "\n";
         let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
         // A full disk must not stop payments.
-        let _ = file.write_all(text.as_bytes());
+        if let Err(error) = file.write_all(text.as_bytes()) {
+            tracing::error!(%error, "the functions' lines cannot be written to {LOG_FILE}");
+        }
         match line.stream {
             crate::functions::LineStream::Output => {}
             crate::functions::LineStream::Error => live.print(&text, std::io::stderr()),

@@ -9,6 +9,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use jsonwebtoken::dangerous::insecure_decode;
+use jsonwebtoken::errors::{Error as TokenError, ErrorKind as TokenErrorKind};
 use jsonwebtoken::{
     Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode, get_current_timestamp,
 };
@@ -120,6 +122,46 @@ fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
     Ok(fs::rename(&unfinished, path)?)
 }
 
+/// Why a token is not accepted. For the console of this machine: a client is told none of it, here as
+/// little as by API Gateway.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum TokenFault {
+    /// There is no header with one.
+    #[error("there is no Authorization header")]
+    Missing,
+    /// Not a token, or not a whole one.
+    #[error("the Authorization header holds no token, or a damaged one")]
+    Unreadable,
+    /// Not a token of a pipeline like this one.
+    #[error("another issuer made the token")]
+    OtherIssuer,
+    /// Like one of ours, but not signed by this pipeline.
+    #[error(
+        "the token is not signed by this pipeline: it belongs to another data directory or to the \
+         time before --fresh, or it was changed"
+    )]
+    OtherKey,
+    /// Genuine, but says who somebody is and permits nothing.
+    #[error("this is no access token, but perhaps an ID token")]
+    NotAnAccessToken,
+    /// Genuine once.
+    #[error("the token has expired")]
+    Expired,
+    /// Genuine, but of nobody.
+    #[error("the token has no subject")]
+    NoSubject,
+    /// Genuine, but for something else.
+    #[error("the token lacks the scope {0}")]
+    LacksScope(String),
+}
+
+/// What a token says of itself, true or not.
+#[derive(Deserialize)]
+struct Said {
+    iss: Option<String>,
+    token_use: Option<String>,
+}
+
 /// Checks the tokens of one issuer.
 #[derive(Debug, Clone)]
 pub struct Verifier {
@@ -128,15 +170,46 @@ pub struct Verifier {
 
 impl Verifier {
     /// The claims of a genuine access token that has not expired at `now`, in seconds since 1970.
-    pub(crate) fn verify(&self, token: &str, now: u64) -> Option<Claims> {
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(crate) fn verify(&self, token: &str, now: u64) -> Result<Claims, TokenFault> {
         let mut validation = Validation::new(Algorithm::ES256);
         // Checked below, against the caller's clock.
         validation.validate_exp = false;
         validation.set_issuer(&[ISSUER]);
         validation.set_required_spec_claims(&["exp", "iss", "sub"]);
-        let claims = decode::<Claims>(token, &self.key, &validation).ok()?.claims;
-        let valid = claims.token_use == "access" && now < claims.exp && !claims.sub.is_empty();
-        valid.then_some(claims)
+        let decoded = decode::<Claims>(token, &self.key, &validation);
+        let claims = decoded.map_err(|error| fault_of(&error, token))?.claims;
+        if claims.token_use != "access" {
+            return Err(TokenFault::NotAnAccessToken);
+        }
+        if claims.exp <= now {
+            return Err(TokenFault::Expired);
+        }
+        if claims.sub.is_empty() {
+            return Err(TokenFault::NoSubject);
+        }
+        Ok(claims)
+    }
+}
+
+/// Why a token could not be verified. What it says of itself is believed only here, to word the fault.
+fn fault_of(error: &TokenError, token: &str) -> TokenFault {
+    let Ok(said) = insecure_decode::<Said>(token) else { return TokenFault::Unreadable };
+    let said = said.claims;
+    let signed = !matches!(
+        error.kind(),
+        TokenErrorKind::InvalidSignature | TokenErrorKind::InvalidAlgorithm
+    );
+    if said.iss.as_deref() != Some(ISSUER) {
+        TokenFault::OtherIssuer
+    } else if !signed {
+        TokenFault::OtherKey
+    } else if said.token_use.as_deref() != Some("access") {
+        TokenFault::NotAnAccessToken
+    } else {
+        TokenFault::Unreadable
     }
 }
 
@@ -153,7 +226,7 @@ mod tests {
         let again = Issuer::open(directory.path()).expect("the same key");
         let token = first.issue("a-user", SCOPES, EXPIRES_IN).expect("a token");
         let claims = again.verifier().verify(&token, get_current_timestamp());
-        assert_eq!(claims.map(|claims| claims.sub).as_deref(), Some("a-user"));
+        assert_eq!(claims.map(|claims| claims.sub), Ok("a-user".to_owned()));
         let file = fs::metadata(directory.path().join(KEY_FILE)).expect("the key file");
         assert_eq!(file.permissions().mode() & 0o777, 0o600);
     }

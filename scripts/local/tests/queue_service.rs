@@ -87,6 +87,7 @@ const ASKS_JSON: (&str, &str) = ("accept", "application/json");
 async fn the_gateway_gets_json_for_its_form() {
     let (_directory, queues) = queue(&[]).await;
     let form = "Action=SendMessage&MessageBody=%7B%22a%22%3A%22%26%3D+%2B%25%22%7D\
+        &MessageGroupId=me%26you\
         &MessageAttribute.1.Name=sub&MessageAttribute.1.Value.DataType=String\
         &MessageAttribute.1.Value.StringValue=me%26you\
         &MessageSystemAttribute.1.Name=AWSTraceHeader\
@@ -108,6 +109,7 @@ async fn the_gateway_gets_json_for_its_form() {
         received.md5_of_message_attributes.as_deref()
     );
     assert_eq!(received.attributes["AWSTraceHeader"], "Root=1-2-3");
+    assert_eq!(received.attributes["MessageGroupId"], "me&you");
     assert_eq!(received.message_attributes["sub"].data_type, "String");
 }
 
@@ -184,6 +186,106 @@ async fn the_query_protocol_answers_xml() {
         &["<ReceiveMessageResult></ReceiveMessageResult>"],
     )
     .await;
+}
+
+/// As AWS writes its own sample requests.
+#[tokio::test]
+async fn the_query_protocol_takes_a_list_of_one_without_a_number_and_a_path_that_ends_in_a_slash() {
+    let (_directory, queues) = queue(&[]).await;
+    for (form, part) in [
+        ("Action=SetQueueAttributes&Attribute.Name=VisibilityTimeout&Attribute.Value=35", ""),
+        ("Action=GetQueueAttributes&AttributeName=All", "<Value>35</Value>"),
+        (
+            "Action=SendMessage&MessageBody=a&MessageAttribute.Name=x\
+          &MessageAttribute.Value.DataType=String&MessageAttribute.Value.StringValue=y",
+            "",
+        ),
+        ("Action=ReceiveMessage&AttributeName=All&MessageAttributeName=x", "<StringValue>y</"),
+    ] {
+        let wire = post(&queues, "/000000000000/main/", &[FORM], form).await;
+        assert_eq!(wire.status, 200, "{form}: {}", wire.body);
+        assert!(wire.body.contains(part), "{form}: {}", wire.body);
+    }
+    let mixed = "Action=SetQueueAttributes&Attribute.Name=DelaySeconds&Attribute.1.Value=3";
+    check_xml(&queues, mixed, 400, &["<Code>MalformedQueryString</Code>"]).await;
+}
+
+#[tokio::test]
+async fn a_traced_request_gives_its_trace_to_messages_that_have_none() {
+    let (_directory, queues) = queue(&[]).await;
+    let header = ("x-amzn-trace-id", "Root=1-3152b799-8954dae64eda91bc9a23a7e8;Sampled=1");
+    let own = "&MessageSystemAttribute.1.Name=AWSTraceHeader\
+        &MessageSystemAttribute.1.Value.DataType=String\
+        &MessageSystemAttribute.1.Value.StringValue=Root%3D1-2-3";
+    for (own, expected) in [("", header.1), (own, "Root=1-2-3")] {
+        let form = format!("Action=SendMessage&MessageBody=a{own}");
+        let sent = post(&queues, "/000000000000/main", &[FORM, header], &form).await;
+        // The digest covers what stands in the request.
+        let has_digest = sent.body.contains("MD5OfMessageSystemAttributes");
+        assert_eq!((sent.status, has_digest), (200, !own.is_empty()), "{}", sent.body);
+        let received = queues.receive("main", 1, WAIT).await.unwrap();
+        assert_eq!(received[0].attributes["AWSTraceHeader"], expected);
+    }
+}
+
+#[tokio::test]
+async fn a_fifo_queue_is_refused_by_that_word() {
+    let (_directory, queues) = queue(&[]).await;
+    for attributes in [json!({}), json!({"FifoQueue": "true"})] {
+        let input = json!({"QueueName": "main.fifo", "Attributes": attributes});
+        let refused = call(&queues, "CreateQueue", input).await.unwrap_err();
+        assert!(refused.contains("FIFO queue"), "{refused}");
+    }
+}
+
+#[tokio::test]
+async fn attributes_without_effect_are_kept_and_told_of_once() {
+    let (_directory, queues) = queue(&[]).await;
+    let log = Log::default();
+    let subscriber = tracing_subscriber::fmt().with_writer(log.clone()).finish();
+    let _logging = tracing::subscriber::set_default(subscriber);
+    let set = async |attributes: Value| {
+        let input = json!({"QueueUrl": queues.url("main"), "Attributes": attributes});
+        call(&queues, "SetQueueAttributes", input).await.unwrap();
+    };
+    set(json!({"DelaySeconds": "0", "Policy": "", "KmsMasterKeyId": ""})).await;
+    assert_eq!(log.text(), "");
+    set(json!({"Policy": "{}"})).await;
+    set(json!({"KmsMasterKeyId": "alias/aws/sqs", "KmsDataKeyReusePeriodSeconds": "300"})).await;
+    let (text, told) = (log.text(), "does not apply them");
+    assert_eq!(text.matches(told).count(), 1, "{text}");
+    assert!(text.contains("WARN") && text.contains("Policy"), "{text}");
+    let asked = json!({"QueueUrl": queues.url("main"), "AttributeNames": ["All"]});
+    let kept = call(&queues, "GetQueueAttributes", asked).await.unwrap();
+    assert_eq!(kept["Attributes"]["KmsMasterKeyId"], "alias/aws/sqs");
+}
+
+/// What was logged.
+#[derive(Clone, Default)]
+struct Log(Arc<std::sync::Mutex<Vec<u8>>>);
+
+impl Log {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl tracing_subscriber::fmt::MakeWriter<'_> for Log {
+    type Writer = Log;
+
+    fn make_writer(&self) -> Log {
+        self.clone()
+    }
 }
 
 #[tokio::test]
@@ -347,8 +449,75 @@ async fn no_more_than_120_000_messages_are_in_flight() {
     assert_eq!(taken.len(), 120_000);
     let refused = queues.receive("main", 1, Duration::ZERO).await;
     assert!(matches!(refused, Err(QueueError::OverLimit)));
+    // A long poll gets nothing, or what there is room for in the meantime.
+    let nothing = queues.receive("main", 1, Duration::from_millis(1)).await.unwrap();
+    assert!(nothing.is_empty());
+    let waiter = queues.clone();
+    let waiting = tokio::spawn(async move { waiter.receive("main", 10, WAIT).await.unwrap() });
+    tokio::task::yield_now().await;
     queues.delete("main", vec![taken[0].receipt_handle.clone()]).await.unwrap();
-    assert_eq!(receive_now(&queues, "main").await.len(), 1);
+    assert_eq!(waiting.await.unwrap().len(), 1);
+}
+
+/// The default is in the cases; this is what a fault can choose instead.
+#[tokio::test]
+async fn old_handles_can_be_treated_the_other_way() {
+    let directory = tempfile::tempdir().unwrap();
+    let clock = Arc::new(AtomicI64::new(1_700_000_000_000));
+    let queues = with_clock(directory.path(), &clock).with_old_handles(|| true);
+    queues.create("main", &[]).await.unwrap();
+    send(&queues, "main", &["a"]).await;
+    let change = async |handle: &str| {
+        let input = json!({
+            "QueueUrl": queues.url("main"), "ReceiptHandle": handle, "VisibilityTimeout": 0,
+        });
+        call(&queues, "ChangeMessageVisibility", input).await
+    };
+    let receive = async || {
+        let received = queues.receive("main", 1, Duration::ZERO).await.unwrap();
+        received[0].receipt_handle.clone()
+    };
+    let old = receive().await;
+    clock.fetch_add(30_000, Ordering::Relaxed);
+    assert!(change(&old).await.unwrap_err().contains("MessageNotInflight"));
+    let new = receive().await;
+    assert!(change(&old).await.unwrap_err().contains("InvalidParameterValue"));
+    change(&new).await.unwrap();
+    receive().await;
+    queues.delete("main", vec![old]).await.unwrap();
+    assert_eq!(queues.counts("main").await.unwrap(), Counts::default());
+}
+
+#[tokio::test]
+async fn a_database_from_before_there_were_groups_goes_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("queue.db");
+    let old = rusqlite::Connection::open(&file).unwrap();
+    old.execute_batch(
+        "CREATE TABLE queues (
+             id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE,
+             attributes TEXT NOT NULL, created_ms INTEGER NOT NULL, modified_ms INTEGER NOT NULL,
+             purged_ms INTEGER
+         ) STRICT;
+         CREATE TABLE messages (
+             number INTEGER PRIMARY KEY AUTOINCREMENT, queue INTEGER NOT NULL,
+             due_ms INTEGER NOT NULL, receives INTEGER NOT NULL DEFAULT 0, sent_ms INTEGER NOT NULL,
+             first_received_ms INTEGER, received_ms INTEGER, source TEXT, message_id TEXT NOT NULL,
+             trace TEXT, attributes TEXT, body TEXT NOT NULL
+         ) STRICT;
+         CREATE INDEX due ON messages (queue, due_ms, receives, sent_ms);
+         INSERT INTO queues VALUES (1, 'main', '{}', 0, 0, NULL);
+         INSERT INTO messages (queue, due_ms, sent_ms, message_id, body)
+             VALUES (1, 1700000000000, 1700000000000, 'id', 'kept');",
+    )
+    .unwrap();
+    drop(old);
+    let clock = Arc::new(AtomicI64::new(1_700_000_000_000));
+    for _ in 0..2 {
+        let queues = with_clock(directory.path(), &clock);
+        assert_eq!(receive_now(&queues, "main").await, ["kept"]);
+        clock.fetch_add(30_000, Ordering::Relaxed);
+    }
 }
 
 /// What the counts say after changes of every kind is what a restart, which counts anew, finds.
@@ -373,7 +542,11 @@ async fn counts_are_those_of_a_recount() {
         match random.u8(..100) {
             0..30 => {
                 let long = random.bool().then(|| message("a".repeat(1_025)));
-                let messages = (0..random.usize(..9)).map(|_| message("a")).chain(long).collect();
+                let group = if random.bool() { "noisy" } else { "quiet" };
+                let grouped = message("a").in_group(group).unwrap();
+                let short = if random.bool() { message("a") } else { grouped };
+                let count = random.usize(..50);
+                let messages = (0..count).map(|_| short.clone()).chain(long).collect();
                 queues.send("main", messages).await.unwrap();
             }
             30..60 => {

@@ -133,8 +133,8 @@ fn queue_failure(attempted: &'static str, reason: DeadReason) -> QueueFailure {
 }
 
 impl Edges for Function<'_> {
-    fn parse(&self, body: &str) -> Result<Payment, Refusal> {
-        let payment = Payment::parse(body)?;
+    fn parse(&self, body: &str, accepted_at_ms: i64) -> Result<Payment, Refusal> {
+        let payment = Payment::parse(body, accepted_at_ms)?;
         if self.is_strict && payment.amount_minor() > STRICT_AMOUNT_MINOR_MAX {
             let (field, rule) = ("amount".to_owned(), "must not be so large");
             return Err(Refusal::Invalid { field, rule });

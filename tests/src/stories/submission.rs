@@ -16,6 +16,8 @@ pub(crate) fn all() -> Vec<Trial> {
         a_submitted_payment_is_stored,
         every_property_is_stored_verbatim,
         a_body_arrives_byte_for_byte_whatever_it_holds,
+        a_charset_beside_the_media_type_makes_no_difference,
+        what_breaks_the_schema_is_refused_in_the_words_of_api_gateway,
         twenty_identical_submissions_make_one_item,
         another_payment_under_the_same_id_is_refused_and_the_first_one_stays,
         a_payment_for_somebody_else_is_refused_on_record,
@@ -87,6 +89,54 @@ async fn a_body_arrives_byte_for_byte_whatever_it_holds() {
     assert_eq!(item["description"].as_s().unwrap(), "Invoice&/\n 4711");
 }
 
+async fn a_charset_beside_the_media_type_makes_no_difference() {
+    let stack = Stack::start().await;
+    let put = async |media_type: &str, body: &Value| {
+        let request = stack.http().put(format!("{}/submit", stack.at("api")));
+        let request = request.bearer_auth(stack.at("token")).header("content-type", media_type);
+        request.body(body.to_string()).send().await.unwrap().status()
+    };
+    for media_type in [
+        "application/json; charset=utf-8",
+        "application/json;charset=utf-8",
+        "application/json; charset=UTF-8",
+        "application/json;charset=UTF-8",
+    ] {
+        let payment = stack.payment();
+        assert_eq!(put(media_type, &payment).await, StatusCode::OK, "{media_type}");
+        stack.stored(&payment).await;
+        assert_eq!(put(media_type, &json!({})).await, StatusCode::BAD_REQUEST, "{media_type}");
+    }
+    let plain = put("text/plain; charset=utf-8", &stack.payment()).await;
+    assert_eq!(plain, StatusCode::UNSUPPORTED_MEDIA_TYPE);
+}
+
+async fn what_breaks_the_schema_is_refused_in_the_words_of_api_gateway() {
+    let stack = Stack::start().await;
+    let token = stack.at("token");
+    let mut payment = stack.payment();
+    payment.as_object_mut().unwrap().remove("amount");
+    payment["unknown"] = json!(1);
+    let unknown =
+        "object instance has properties which are not allowed by the schema: [\"unknown\"]";
+    let missing = "object has missing required properties ([\"amount\"])";
+    let mut long = stack.payment();
+    long["endToEndIdentification"] = json!("x".repeat(36));
+    let too_long =
+        format!("string \"{}\" is too long (length: 36, maximum allowed: 35)", "x".repeat(36));
+    for (body, sentences) in [
+        (String::new(), "Unknown error parsing request body".to_owned()),
+        (payment.to_string(), format!("{unknown}, {missing}")),
+        (long.to_string(), too_long),
+    ] {
+        let answer = stack.put(token, body).await;
+        assert_eq!(answer.status(), StatusCode::BAD_REQUEST);
+        let answer: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
+        assert_eq!(answer["code"], "invalid_body");
+        assert_eq!(answer["message"], format!("[{sentences}]"));
+    }
+}
+
 async fn twenty_identical_submissions_make_one_item() {
     let stack = Stack::start().await;
     let payment = stack.payment();
@@ -130,19 +180,38 @@ async fn a_payment_for_somebody_else_is_refused_on_record() {
 
 async fn what_the_gateway_cannot_check_is_refused_on_record() {
     let stack = Stack::start().await;
-    for (name, value, reason) in [
-        ("amount", json!("0.00"), "invalid"),
-        ("amount", json!("10.505"), "invalid"),
-        ("currency", json!("XXX"), "invalid"),
-        ("requestedExecutionDate", json!("2026-02-30"), "invalid"),
+    let account = |scheme: &str, identification: &str| json!({ "creditorAccount": { "schemeName": scheme, "identification": identification } });
+    let identification = "creditorAccount.identification";
+    for (properties, field) in [
+        (json!({ "amount": "0.00" }), "amount"),
+        (json!({ "amount": "10.505" }), "amount"),
+        (json!({ "currency": "XXX" }), "currency"),
+        (json!({ "currency": "HRK" }), "currency"),
+        (json!({ "currency": "CLF" }), "currency"),
+        (json!({ "requestedExecutionDate": "2026-02-30" }), "requestedExecutionDate"),
+        (json!({ "requestedExecutionDate": "2020-01-01" }), "requestedExecutionDate"),
+        (json!({ "remittanceInformation": {} }), "remittanceInformation"),
+        (account("UK.OBIE.IBAN", "GB881"), identification),
+        (account("UK.OBIE.IBAN", "ZZ191234"), identification),
+        (account("UK.OBIE.IBAN", "gb33bukb20201555555555"), identification),
     ] {
         let mut payment = stack.payment();
-        payment[name] = value;
+        payment.as_object_mut().unwrap().extend(properties.as_object().unwrap().clone());
         let accepted = stack.submit(&payment).await;
         let record = stack.record_of(&accepted.request_id).await;
-        assert_eq!((text(&record, "kind"), text(&record, "reason")), ("refused", reason));
-        assert_eq!(json_of(&record["fields"]), json!([name]));
+        assert_eq!((text(&record, "kind"), text(&record, "reason")), ("refused", "invalid"));
+        assert_eq!(json_of(&record["fields"]), json!([field]));
         assert_eq!(stack.item(&payment).await, None);
+    }
+    for properties in [
+        account("UK.OBIE.PAN", "4000056655665556"),
+        json!({ "requestedExecutionDate": "0000-01-01" }),
+        json!({ "description": "r\u{fffd}sum\u{fffd}" }),
+    ] {
+        let mut payment = stack.payment();
+        payment.as_object_mut().unwrap().extend(properties.as_object().unwrap().clone());
+        let answer = stack.put(stack.at("token"), payment.to_string()).await;
+        assert_eq!(answer.status(), StatusCode::BAD_REQUEST, "{properties}");
     }
     // Straight on the queue, as the gateway would have vouched for it: what is no JSON object.
     let user = stack.at("userId").to_owned();

@@ -18,7 +18,8 @@ use crate::tokens::Claims;
 #[derive(Debug)]
 pub(super) struct RequestContext {
     request_id: String,
-    extended_request_id: String,
+    /// The one that every answer has, and that a client cannot choose.
+    pub(super) extended_request_id: String,
     arrived_at_ms: u128,
     trace_id: Option<String>,
     /// Who is calling, once that is verified.

@@ -2,7 +2,7 @@
 //! is an error: what this gateway does not know, it must not pretend to do. What only people read
 //! is skipped; its fields begin with an underscore.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, Result};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
@@ -138,7 +138,7 @@ pub(super) struct RequestBody {
     _description: Option<IgnoredAny>,
     #[serde(rename = "required")]
     _required: bool,
-    pub(super) content: OnlyJson<MediaType>,
+    pub(super) content: JsonSpellings<MediaType>,
 }
 
 /// A map by content type in which only JSON is known.
@@ -149,7 +149,38 @@ pub(super) struct OnlyJson<T> {
     pub(super) json: T,
 }
 
-#[derive(Debug, Deserialize)]
+/// A map by content type in which only JSON is known, in several spellings that mean the same. So it
+/// makes no difference whether somebody compares content types whole or without their parameters.
+#[derive(Debug)]
+pub(super) struct JsonSpellings<T> {
+    pub(super) spellings: BTreeSet<String>,
+    pub(super) json: T,
+}
+
+impl<'de, T: Deserialize<'de> + PartialEq> Deserialize<'de> for JsonSpellings<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut entries = BTreeMap::<String, T>::deserialize(deserializer)?;
+        let spellings: BTreeSet<String> = entries.keys().cloned().collect();
+        if let Some(other) = spellings.iter().find(|spelling| !is_json(spelling)) {
+            return Err(D::Error::custom(format!("an unknown content type, {other}")));
+        }
+        let json = entries.remove("application/json");
+        let json = json.ok_or_else(|| D::Error::missing_field("application/json"))?;
+        if let Some((other, _)) = entries.iter().find(|(_, entry)| **entry != json) {
+            return Err(D::Error::custom(format!("{other} is not as application/json")));
+        }
+        Ok(Self { spellings, json })
+    }
+}
+
+/// Whether a content type is JSON's, whatever its parameters: API Gateway uses nothing else of it
+/// (Developer Guide, "Select a VTL mapping template").
+pub(super) fn is_json(content_type: &str) -> bool {
+    let media_type = content_type.split(';').next().unwrap_or_default();
+    media_type.trim().eq_ignore_ascii_case("application/json")
+}
+
+#[derive(Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct MediaType {
     pub(super) schema: Value,
@@ -195,7 +226,7 @@ pub(super) struct AwsIntegration {
     _passthrough_behavior: OnlyNever,
     pub(super) timeout_in_millis: u64,
     pub(super) request_parameters: BTreeMap<String, Static>,
-    pub(super) request_templates: OnlyJson<String>,
+    pub(super) request_templates: JsonSpellings<String>,
     pub(super) responses: BTreeMap<String, IntegrationResponse>,
 }
 

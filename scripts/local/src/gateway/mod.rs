@@ -10,9 +10,11 @@
 //! - `refusal`: the answers without an integration
 //! - `server`: HTTP with bounds
 //!
-//! Nothing in here logs: what a request holds never leaves it but for the queue and the functions.
-//! Differences to AWS: a body over 8 KiB is answered 413 here and by the firewall's 403 there, the
-//! words about a wrong body are our own, and there is no firewall.
+//! What a request holds leaves it for the queue and the functions, and is never logged. Every 401 looks
+//! the same from outside; the log says what was wrong with the token, and never the token.
+//! Differences to AWS: a body over 8 KiB is answered 413 here and by the firewall's 403 there, and there
+//! is no firewall. Only a deployed gateway can show how it escapes what it repeats in a 400; here the
+//! answer is JSON whatever a body holds.
 
 mod authorizer;
 mod context;
@@ -165,6 +167,15 @@ impl Operation {
             ensure!(!scopes.is_empty(), "without a scope, ID tokens would be accepted");
         }
         let validator = validators.get(&described.validator).context("no such validator")?;
+        if let (Some(body), document::Integration::Aws(call)) =
+            (&described.request_body, &described.integration)
+        {
+            // A content type with a template and without a schema would pass unchecked.
+            ensure!(
+                body.content.spellings == call.request_templates.spellings,
+                "the content types of the body are not those of its templates"
+            );
+        }
         let body = described.request_body.filter(|_| validator.validate_request_body);
         let compile = |body: document::RequestBody| {
             BodyValidation::new(&body.content.json.schema, &components.schemas)
@@ -204,7 +215,11 @@ impl Inner {
         if let Some(scopes) = &operation.scopes {
             let token = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
             let claims = self.authorizer.authorize(token, scopes, get_current_timestamp());
-            context.claims = Some(claims.ok_or(Refusal::Unauthorized)?);
+            context.claims = Some(claims.map_err(|fault| {
+                let (path, request_id) = (&route.resource, &context.extended_request_id);
+                tracing::warn!(%method, path, requestId = request_id, "401 Unauthorized: {fault}");
+                Refusal::Unauthorized
+            })?);
         }
         let query = route::query_of(uri.query());
         route::check_required(&operation.parameters, &query, &headers)?;
@@ -266,10 +281,10 @@ async fn read_body(body: Body, patience: Duration) -> Result<Bytes, Refusal> {
 
 /// JSON or nothing said, and not compressed.
 fn check_media_type(headers: &HeaderMap) -> Result<(), Refusal> {
-    let json = headers.get_all(header::CONTENT_TYPE).iter().all(|value| {
-        let media_type = value.to_str().unwrap_or_default().split(';').next().unwrap_or_default();
-        media_type.trim().eq_ignore_ascii_case("application/json")
-    });
+    let json = headers
+        .get_all(header::CONTENT_TYPE)
+        .iter()
+        .all(|value| value.to_str().is_ok_and(document::is_json));
     let plain = headers.get_all(header::CONTENT_ENCODING).iter().all(|value| value == "identity");
     (json && plain).then_some(()).ok_or(Refusal::UnsupportedMediaType)
 }

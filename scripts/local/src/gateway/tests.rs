@@ -132,6 +132,8 @@ impl Stack {
         } else {
             assert_eq!(keys, ["code", "message", "requestId"]);
         }
+        let message = body["message"].as_str().unwrap_or_default();
+        assert!(status < 500 || message.starts_with("It is not known whether"), "{message}");
         let retry = [429, 500, 503, 504].contains(&status);
         assert!(
             !retry || body["code"] == "internal_error" || parts.headers.contains_key("retry-after")
@@ -171,28 +173,48 @@ fn with(property: &str, value: &str) -> String {
 
 /// What is to become of a body.
 enum Expected {
-    /// Refused with 400, and the message contains this.
-    Named(&'static str),
+    /// Refused with 400 and exactly this message.
+    Says(String),
+    /// Refused with 400, and this is a part of the message.
+    SaysAmongOthers(&'static str),
     /// Left to the function.
     Queued,
 }
-use Expected::{Named, Queued};
+use Expected::{Queued, Says, SaysAmongOthers};
 
 type BodyCases = Vec<(String, Expected)>;
+
+fn not_json() -> Expected {
+    Says("[Unknown error parsing request body]".to_owned())
+}
+
+fn wrong_type(found: &str, allowed: &str) -> Expected {
+    Says(format!(
+        "[instance type ({found}) does not match any allowed primitive type (allowed: \
+         [\"{allowed}\"])]"
+    ))
+}
 
 /// Not one JSON object.
 fn malformed_bodies() -> BodyCases {
     let mut cases = BodyCases::new();
     for body in ["", " ", "{", "NaN", "{}{}", "{},", "\u{feff}{}", "nul", "'x'", "{\"a\":1,}"] {
-        cases.push((body.to_owned(), Named("body: is not JSON")));
+        cases.push((body.to_owned(), not_json()));
     }
-    for body in ["null", "[]", "[\"x\",1]", "\"str\"", "1", "true"] {
-        cases.push((body.to_owned(), Named("body: has the wrong type")));
+    for (body, found) in [
+        ("null", "null"),
+        ("[]", "array"),
+        ("[\"x\",1]", "array"),
+        ("\"str\"", "string"),
+        ("1", "integer"),
+        ("true", "boolean"),
+    ] {
+        cases.push((body.to_owned(), wrong_type(found, "object")));
     }
     let whole = payment().to_string();
-    cases.push((format!("\u{feff}{whole}"), Named("body: is not JSON")));
-    cases.push((format!("{whole}{whole}"), Named("body: is not JSON")));
-    cases.push((whole[..whole.len() - 1].to_owned(), Named("body: is not JSON")));
+    cases.push((format!("\u{feff}{whole}"), not_json()));
+    cases.push((format!("{whole}{whole}"), not_json()));
+    cases.push((whole[..whole.len() - 1].to_owned(), not_json()));
     cases
 }
 
@@ -202,19 +224,32 @@ fn incomplete_bodies() -> BodyCases {
     for property in ["paymentId", "userId", "amount", "currency", "description"] {
         let mut payment = payment();
         payment.as_object_mut().expect("an object").remove(property);
-        cases.push((payment.to_string(), Named(property)));
-        for value in ["null", "\"\"", "1", "1.5", "true", "[]", "{}", "[\"x\"]", "\"\\ud800\""] {
-            let surrogate = value.contains("ud800");
-            let named = if surrogate { "body: is not JSON" } else { property };
-            cases.push((with(property, value), Named(named)));
+        let missing = format!("[object has missing required properties ([\"{property}\"])]");
+        cases.push((payment.to_string(), Says(missing)));
+        for (value, found) in [
+            ("null", "null"),
+            ("1", "integer"),
+            ("1.5", "number"),
+            ("true", "boolean"),
+            ("[]", "array"),
+            ("{}", "object"),
+            ("[\"x\"]", "array"),
+        ] {
+            cases.push((with(property, value), wrong_type(found, "string")));
         }
+        cases.push((with(property, "\"\""), SaysAmongOthers("is too short (length: 0, ")));
+        cases.push((with(property, "\"\\ud800\""), not_json()));
     }
+    let all = "[object has missing required properties \
+               ([\"amount\",\"currency\",\"description\",\"paymentId\",\"userId\"])]";
+    cases.push(("{}".to_owned(), Says(all.to_owned())));
     cases
 }
 
 /// Strings that break a rule, or that a pattern cannot judge.
 fn wrong_strings() -> BodyCases {
     let mut cases = BodyCases::new();
+    let no_match = || SaysAmongOthers("\" does not match input string \"");
     let uuid = "7d4df5ae-3f6b-4c27-9d0e-5b6c1c1f0a41";
     for property in ["paymentId", "userId"] {
         for value in [
@@ -226,7 +261,7 @@ fn wrong_strings() -> BodyCases {
             format!("{{{uuid}}}"),
             format!("urn:uuid:{uuid}"),
         ] {
-            cases.push((with(property, &format!("\"{value}\"")), Named(property)));
+            cases.push((with(property, &format!("\"{value}\"")), no_match()));
         }
     }
     for amount in [
@@ -248,7 +283,7 @@ fn wrong_strings() -> BodyCases {
         "\u{661}\u{662}",
         "１",
     ] {
-        cases.push((with("amount", &format!("\"{amount}\"")), Named("amount")));
+        cases.push((with("amount", &format!("\"{amount}\"")), no_match()));
     }
     // A pattern cannot tell.
     for (property, value) in [
@@ -260,11 +295,14 @@ fn wrong_strings() -> BodyCases {
         cases.push((with(property, value), Queued));
     }
     for currency in ["gbp", "GB", "GBPX", "GBP\\n", "ＧＢＰ"] {
-        cases.push((with("currency", &format!("\"{currency}\"")), Named("currency")));
+        cases.push((with("currency", &format!("\"{currency}\"")), no_match()));
     }
-    for description in ["\\u0000", "\\u0001x", "\\u001f", "\\ufffe", "\\uffff", &"x".repeat(257)] {
-        cases.push((with("description", &format!("\"{description}\"")), Named("description")));
+    for description in ["\\u0000", "\\u0001x", "\\u001f", "\\ufffe", "\\uffff"] {
+        cases.push((with("description", &format!("\"{description}\"")), no_match()));
     }
+    let long = "x".repeat(257);
+    let too_long = format!("[string \"{long}\" is too long (length: 257, maximum allowed: 256)]");
+    cases.push((with("description", &format!("\"{long}\"")), Says(too_long)));
     cases
 }
 
@@ -273,41 +311,65 @@ fn wrong_shapes() -> BodyCases {
     let whole = payment().to_string();
     let mut cases = BodyCases::new();
     let nested = |depth: usize| format!("{}1{}", "[".repeat(depth), "]".repeat(depth));
-    cases.push((with("unknown", "1"), Named("unknown: is not a known property")));
-    cases.push((with("un known", "1"), Named("body: has a property that is not known")));
-    cases.push((with("_storedAt", "1"), Named("body")));
-    cases.push((with("unknown", &nested(31)), Named("unknown")));
-    cases.push((with("unknown", &nested(200)), Named("body: is not JSON")));
-    cases.push((with("creditorAccount", "{}"), Named("creditorAccount.schemeName: is missing")));
+    let unknown = |name: &str| {
+        let words = "object instance has properties which are not allowed by the schema";
+        Says(format!("[{words}: [\"{name}\"]]"))
+    };
+    cases.push((with("unknown", "1"), unknown("unknown")));
+    cases.push((with("un known", "1"), unknown("un known")));
+    cases.push((with("_storedAt", "1"), unknown("_storedAt")));
+    cases.push((with("unknown", &nested(31)), unknown("unknown")));
+    cases.push((with("unknown", &nested(200)), not_json()));
+    let missing = "[object has missing required properties ([\"identification\",\"schemeName\"])]";
+    cases.push((with("creditorAccount", "{}"), Says(missing.to_owned())));
     // API Gateway lets them pass; the function refuses what is ambiguous.
     cases.push((whole.replace('{', "{\"amount\":\"1\","), Queued));
     cases
 }
 
 #[tokio::test]
-async fn a_bad_body_is_refused_naming_the_property_and_never_a_value() {
+async fn a_bad_body_is_refused_in_the_words_of_api_gateway() {
     let stack = Stack::new();
     let cases = [malformed_bodies(), incomplete_bodies(), wrong_strings(), wrong_shapes()];
     for (body, expected) in cases.into_iter().flatten() {
         let (status, answer, _) = stack.submit(body.clone()).await;
+        if matches!(expected, Queued) {
+            assert_eq!(status, 200, "{body}: {answer}");
+            assert_eq!(stack.take_sent().len(), 1, "{body}");
+            continue;
+        }
+        assert_eq!((status, &answer["code"]), (400, &json!("invalid_body")), "{body}");
+        assert_eq!(stack.take_sent().len(), 0, "{body}");
+        let message = answer["message"].as_str().expect("a message");
         match expected {
-            Named(name) => {
-                assert_eq!((status, &answer["code"]), (400, &json!("invalid_body")), "{body}");
-                let message = answer["message"].as_str().expect("a message");
-                assert!(message.contains(name), "{body}: {message}");
-                assert_eq!(stack.take_sent().len(), 0, "{body}");
-            }
-            Queued => {
-                assert_eq!(status, 200, "{body}: {answer}");
-                assert_eq!(stack.take_sent().len(), 1, "{body}");
-            }
+            Says(sentence) => assert_eq!(message, sentence, "{body}"),
+            SaysAmongOthers(words) => assert!(message.contains(words), "{body}: {message}"),
+            Queued => {}
         }
     }
-    for property in ["paymentId", "userId", "amount", "currency", "description", "creditorAccount"]
-    {
-        let (status, answer, _) = stack.submit(with(property, "\"CANARY\\u0001\"")).await;
-        assert_eq!(status, 400, "{property}");
-        assert!(!answer.to_string().contains("CANARY"), "{answer}");
+}
+
+/// Every answer is parsed as JSON, so a value that was put into it as it came would be found here.
+#[tokio::test]
+async fn a_value_that_a_400_repeats_is_repeated_whole_and_breaks_no_json() {
+    let stack = Stack::new();
+    for hostile in [
+        "\",\"code\":\"ok\",\"x\":\"",
+        "O'Brien \\ \\\\ \\\" \" </script>",
+        "\u{0}\u{1}\u{8}\n\r\t\u{1f}\u{7f}\u{2028}\u{feff}",
+        "$context.requestId ${x} #set($x = 1) $util.urlEncode",
+        "\u{1f4b8}\u{202e}שלום",
+    ] {
+        for property in ["paymentId", "amount", "creditorAccount"] {
+            let (status, answer, _) =
+                stack.submit(with(property, &json!([hostile]).to_string())).await;
+            assert_eq!(status, 400, "{hostile}: {answer}");
+            let (status, answer, _) =
+                stack.submit(with(property, &json!(hostile).to_string())).await;
+            assert_eq!((status, &answer["code"]), (400, &json!("invalid_body")), "{answer}");
+            let message = answer["message"].as_str().expect("a message");
+            assert!(property == "creditorAccount" || message.contains(hostile), "{message}");
+        }
     }
 }
 
@@ -337,24 +399,27 @@ async fn a_bad_request_is_refused_as_api_gateway_refuses_it() {
         typed("application/vnd.api+json"),
         typed("application/x-www-form-urlencoded"),
         typed(""),
+        typed("text/plain; charset=utf-8"),
+        typed("application/jsonp; charset=utf-8"),
         typed("application/json").header("content-type", "text/plain"),
         put().header("content-encoding", "gzip"),
     ];
     let payload_too_large = vec![put().header("x", "x".repeat(11_000))];
     let cases = [
-        (401, "unauthorized", unauthorized),
-        (403, "unknown_route", unknown_route),
-        (415, "unsupported_media_type", unsupported_media_type),
-        (413, "payload_too_large", payload_too_large),
+        (401, "unauthorized", "Unauthorized", unauthorized),
+        (403, "unknown_route", "No such path or method", unknown_route),
+        (415, "unsupported_media_type", "Unsupported Media Type", unsupported_media_type),
+        (413, "payload_too_large", "Request Too Long", payload_too_large),
     ];
     let stack = Stack::new();
-    for (status, code, requests) in cases {
+    for (status, code, message, requests) in cases {
         for request in requests {
             let request = request.body(payment().to_string().into());
             let request = request.expect("a request");
             let name = format!("{request:?}");
             let (got, answer, _) = stack.send(request).await;
             assert_eq!((got, &answer["code"]), (status, &json!(code)), "{name}");
+            assert_eq!(answer["message"], message, "{name}");
             assert_eq!(stack.take_sent().len(), 0, "{name}");
         }
     }
@@ -403,8 +468,13 @@ async fn nothing_a_client_sends_besides_the_body_reaches_the_queue() {
     let traced = |trace: &str| put().header("x-amzn-trace-id", trace);
     let cases = [
         put(),
-        typed("application/json; charset=utf-8"),
         typed("Application/JSON"),
+        typed("application/json; charset=utf-8"),
+        typed("application/json;charset=utf-8"),
+        typed("application/json; charset=UTF-8"),
+        typed("application/json;charset=UTF-8"),
+        // Not among the spellings of the document: API Gateway takes the media type alone.
+        typed("application/json; charset=\"utf-8\""),
         put().uri("/submit?sub=x&Action=DeleteQueue"),
         put().header("sub", "x").header("x-amzn-requestid", "x"),
         put().header("x-http-method-override", "DELETE"),
@@ -433,7 +503,8 @@ async fn nothing_a_client_sends_besides_the_body_reaches_the_queue() {
             assert_eq!(form[&format!("{prefix}.Value.StringValue")], value, "{name}");
             assert_eq!(form[&format!("{prefix}.Value.DataType")], "String", "{name}");
         }
-        assert_eq!(form.len(), 14, "{name}: {form:?}");
+        assert_eq!(form["MessageGroupId"], USER, "{name}");
+        assert_eq!(form.len(), 15, "{name}: {form:?}");
     }
 }
 
@@ -595,6 +666,7 @@ async fn a_function_that_fails_is_a_uniform_error() {
         assert_eq!(status, expected, "case {index}: {body}");
         assert_eq!(headers["retry-after"], "5", "case {index}");
         assert!(body.contains("\"code\":\"internal_error\""), "case {index}: {body}");
+        assert!(body.contains("It is not known whether"), "case {index}: {body}");
     }
 }
 
@@ -632,7 +704,7 @@ async fn a_body_that_never_ends_is_given_up() {
 }
 
 /// What stands in the document, what somebody makes of it, and a part of the complaint.
-const UNKNOWN: [(&str, &str, &str); 32] = [
+const UNKNOWN: [(&str, &str, &str); 37] = [
     ("openapi: 3.0.1", "openapi: 3.1.0", "3.1.0"),
     ("  /submit:", "  /submit/{id}:", "path parameters"),
     ("    put:", "    delete:", "delete"),
@@ -659,6 +731,15 @@ const UNKNOWN: [(&str, &str, &str); 32] = [
         "        timeoutInMillis: 5000",
         "        contentHandling: CONVERT_TO_TEXT\n        timeoutInMillis: 1",
         "contentHandling",
+    ),
+    ("          application/json;charset=UTF-8: *payment\n", "", "content types"),
+    ("          application/json;charset=UTF-8: *send_message\n", "", "content types"),
+    ("application/json; charset=utf-8: *payment", "text/plain: *payment", "text/plain"),
+    ("json; charset=utf-8: *send_message", "json; charset=utf-8: x", "is not as application/json"),
+    (
+        "          application/json: &payment\n",
+        "          application/json;: &payment\n",
+        "missing",
     ),
     ("$util.urlEncode($input.body)", "$util.base64Encode($input.body)", "$util"),
     ("$context.requestTimeEpoch", "$context.identity.sourceIp", "$context"),

@@ -39,6 +39,11 @@ const OTHERS: [&str; 6] = [
     "SqsManagedSseEnabled",
 ];
 
+/// The attributes that are kept and returned, and have no effect: every credential is accepted, and
+/// nothing is encrypted.
+pub(super) const WITHOUT_EFFECT: [&str; 3] =
+    ["Policy", "KmsMasterKeyId", "KmsDataKeyReusePeriodSeconds"];
+
 /// The attributes that [`super::operations`] computes; they can be asked for but not set.
 pub(super) const COMPUTED: [&str; 6] = [
     "ApproximateNumberOfMessages",

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use md5::{Digest as _, Md5};
 use serde_json::{Map, Value, json};
 
-use super::error::QueueError;
+use super::error::{QueueError, invalid_value};
 
 /// The most bytes that the messages of one batch may have together (SQS's quota).
 pub(super) const BATCH_BYTES_MAX: usize = 1_048_576;
@@ -17,6 +17,10 @@ const ATTRIBUTES_MAX: usize = 10;
 const NAME_BYTES_MAX: usize = 256;
 /// The only system attribute that a sender may set.
 pub(super) const TRACE_HEADER: &str = "AWSTraceHeader";
+/// The parameter, and the system attribute, that names the group of a message.
+pub(super) const GROUP_ID: &str = "MessageGroupId";
+/// The longest name of a group (SQS's quota).
+const GROUP_ID_CHARACTERS_MAX: usize = 128;
 /// SQS's text for a character that XML 1.0 cannot carry.
 pub(super) const ILLEGAL_CHARACTERS: &str = "Invalid characters found. Valid unicode characters \
     are #x9 | #xA | #xD | #x20 to #xD7FF | #xE000 to #xFFFD | #x10000 to #x10FFFF";
@@ -35,8 +39,8 @@ pub struct Received {
     /// Hexadecimal MD5 of the message attributes, absent when there are none.
     pub md5_of_message_attributes: Option<String>,
     /// System attributes: `ApproximateReceiveCount`, `SentTimestamp` (Unix milliseconds),
-    /// `SenderId`, `ApproximateFirstReceiveTimestamp`, and where they apply `AWSTraceHeader` and
-    /// `DeadLetterQueueSourceArn`.
+    /// `SenderId`, `ApproximateFirstReceiveTimestamp`, and where they apply `AWSTraceHeader`,
+    /// `MessageGroupId` and `DeadLetterQueueSourceArn`.
     pub attributes: BTreeMap<String, String>,
     /// The sender's own attributes.
     pub message_attributes: BTreeMap<String, MessageAttribute>,
@@ -67,6 +71,7 @@ pub struct Message {
     pub(super) body: String,
     pub(super) attributes: BTreeMap<String, MessageAttribute>,
     pub(super) trace: Option<String>,
+    pub(super) group: Option<String>,
     pub(super) delay_s: Option<i64>,
 }
 
@@ -92,7 +97,20 @@ impl Message {
             attribute.check(name)?;
         }
         let id = uuid::Uuid::new_v4().to_string();
-        Ok(Self { id, body, attributes, trace: None, delay_s: None })
+        Ok(Self { id, body, attributes, trace: None, group: None, delay_s: None })
+    }
+
+    /// The message in a group: its queue is fair between groups.
+    pub fn in_group(mut self, group: &str) -> Result<Self, QueueError> {
+        // SQS lists letters, digits and every punctuation character of ASCII.
+        let is_legal = group.bytes().all(|byte| byte.is_ascii_graphic());
+        if group.is_empty() || group.len() > GROUP_ID_CHARACTERS_MAX || !is_legal {
+            let reason = "MessageGroupId can only include alphanumeric and punctuation characters. \
+                          1 to 128 in length.";
+            return Err(invalid_value(group, GROUP_ID, reason));
+        }
+        self.group = Some(group.to_owned());
+        Ok(self)
     }
 
     /// What counts towards the limits: the body and every part of every attribute, in bytes.
@@ -259,7 +277,8 @@ pub(super) fn legal(text: &str) -> bool {
     })
 }
 
+/// Whether it is a number of at most 38 digits below 10^126. SQS's numbers are those of DynamoDB.
 fn is_number(text: &str) -> bool {
     let is_numeral = |byte: u8| byte.is_ascii_digit() || b"+-.eE".contains(&byte);
-    text.bytes().all(is_numeral) && text.parse::<f64>().is_ok()
+    text.bytes().all(is_numeral) && schema::json::Number::parse(text).is_some()
 }

@@ -4,7 +4,8 @@
 //! - `protocol`: SQS's JSON and query protocols, both turned into one JSON form.
 //! - `operations`: the operations of SQS on that form.
 //! - `message`, `attributes`, `handle`, `error`: SQS's rules for each of these.
-//! - `store`, `moves`: queues, messages and move tasks in SQLite, synchronous.
+//! - `store`, `receive`, `moves`: queues, messages and move tasks in SQLite, synchronous.
+//! - `fair`: whose messages have to wait for others.
 //! - `worker`: the thread that runs them, many in one transaction.
 //!
 //! It never answers before the change is in the operating system's hands, and it never polls:
@@ -12,7 +13,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, Once, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
@@ -24,7 +25,8 @@ pub use message::{AttributeValue, Message, MessageAttribute, Received};
 pub use store::{Clock, Counts};
 
 use handle::Handle;
-use store::{Found, Store, Taken};
+use receive::{Found, Taken};
+use store::Store;
 use worker::Worker;
 
 mod protocol;
@@ -36,7 +38,9 @@ mod error;
 mod handle;
 mod message;
 
+mod fair;
 mod moves;
+mod receive;
 mod store;
 mod worker;
 
@@ -51,7 +55,13 @@ pub struct Queues {
     signals: Signals,
     clock: Clock,
     base_url: Arc<str>,
+    contrary: Contrary,
+    /// Tells once that an attribute has no effect.
+    told: Arc<Once>,
 }
+
+/// Whether an old receipt handle is treated the other way this time.
+type Contrary = Arc<dyn Fn() -> bool + Send + Sync>;
 
 impl Queues {
     /// Opens (or creates) the SQLite file. `base_url`, for example `http://127.0.0.1:9324`, begins
@@ -82,7 +92,19 @@ impl Queues {
             signals,
             clock,
             base_url: base_url.trim_end_matches('/').into(),
+            contrary: Arc::new(|| false),
+            told: Arc::new(Once::new()),
         })
+    }
+
+    /// Treats old receipt handles the other way whenever `contrary` says so. A handle is old when
+    /// its visibility timeout is over or its message was received again. Without this, it changes
+    /// the visibility timeout and deletes nothing after another receive; the other way, it changes
+    /// nothing and deletes. SQS was seen to do the former and may do either.
+    #[must_use]
+    pub fn with_old_handles(mut self, contrary: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        self.contrary = Arc::new(contrary);
+        self
     }
 
     /// The HTTP front: SQS's JSON protocol (`X-Amz-Target: AmazonSQS.…`) and its query protocol
@@ -159,8 +181,12 @@ impl Queues {
             let mut changed = std::pin::pin!(signal.notified());
             changed.as_mut().enable();
             let queue = name.to_owned();
-            let Found { messages, next_ms } =
+            let Found { messages, is_over_limit, next_ms } =
                 self.writer.run(move |store| store.receive(&queue, max, visibility_s)).await?;
+            // A long poll gets nothing, as if there were no messages.
+            if is_over_limit && wait.is_zero() {
+                return Err(QueueError::OverLimit);
+            }
             if !messages.is_empty() || Instant::now() >= deadline {
                 return Ok(messages.into_iter().map(Received::from).collect());
             }
@@ -175,14 +201,14 @@ impl Queues {
         }
     }
 
-    /// Deletes messages, all in one transaction. A stale handle deletes nothing and is no error;
+    /// Deletes messages, all in one transaction. An old handle deletes nothing and is no error;
     /// a handle that this queue never issued is one, and the others are deleted all the same.
     pub async fn delete(&self, name: &str, receipt_handles: Vec<String>) -> Result<(), QueueError> {
         let (handles, invalid): (Vec<_>, Vec<_>) =
             receipt_handles.iter().map(|text| Handle::parse(text)).partition(Result::is_ok);
         let handles: Vec<Handle> = handles.into_iter().flatten().collect();
-        let name = name.to_owned();
-        let results = self.writer.run(move |store| store.delete(&name, &handles)).await?;
+        let (name, contrary) = (name.to_owned(), (self.contrary)());
+        let results = self.writer.run(move |store| store.delete(&name, &handles, contrary)).await?;
         results.into_iter().chain(invalid.into_iter().map(|result| result.map(|_| ()))).collect()
     }
 
@@ -203,6 +229,9 @@ impl From<Taken> for Received {
         ]);
         if let Some(trace) = taken.trace {
             attributes.insert(message::TRACE_HEADER.to_owned(), trace);
+        }
+        if let Some(group) = taken.group {
+            attributes.insert(message::GROUP_ID.to_owned(), group);
         }
         if let Some(source) = taken.source {
             attributes.insert("DeadLetterQueueSourceArn".to_owned(), attributes::arn(&source));

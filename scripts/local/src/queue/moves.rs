@@ -173,7 +173,7 @@ impl Store {
             .prepare_cached(
                 "SELECT number, source FROM messages INDEXED BY due
                  WHERE queue = ? AND due_ms <= ? AND number <= ?
-                 ORDER BY due_ms, receives, sent_ms, number LIMIT ?",
+                 ORDER BY lane, due_ms, receives, sent_ms, number LIMIT ?",
             )?
             .query_map([source.id, self.now_ms(), task.number_max, max], |row| {
                 Ok((row.get(0)?, row.get(1)?))
@@ -201,8 +201,10 @@ impl Store {
         let id = uuid::Uuid::new_v4().to_string();
         self.connection
             .prepare_cached(
-                "INSERT INTO messages (queue, due_ms, sent_ms, message_id, trace, attributes, body)
-                 SELECT ?, ?, ?, ?, trace, attributes, body FROM messages WHERE number = ?",
+                "INSERT INTO messages (queue, due_ms, sent_ms, message_group, message_id, trace,
+                                       attributes, body)
+                 SELECT ?, ?, ?, message_group, ?, trace, attributes, body
+                 FROM messages WHERE number = ?",
             )?
             .execute(params![target.id, due_ms, now_ms, id, number])?;
         self.drop_message(source, number)?;

@@ -7,11 +7,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value, json};
 
-use super::attributes::{ACCOUNT, COMPUTED, DELAY, VISIBILITY_TIMEOUT, WAIT_TIME, arn, name_in};
+use super::attributes::{
+    ACCOUNT, COMPUTED, DELAY, VISIBILITY_TIMEOUT, WAIT_TIME, WITHOUT_EFFECT, arn, name_in,
+};
 use super::error::{QueueError, invalid_value};
 use super::handle::Handle;
 use super::message::{
-    self, AttributeValue, BATCH_BYTES_MAX, Message, TRACE_HEADER, attributes_from_json,
+    self, AttributeValue, BATCH_BYTES_MAX, GROUP_ID, Message, TRACE_HEADER, attributes_from_json,
     attributes_to_json,
 };
 use super::{Queues, Received};
@@ -27,9 +29,16 @@ const EVERY: [&str; 2] = ["All", ".*"];
 
 type Answer = Result<Value, QueueError>;
 
-/// Runs the operation of this name. A request to a queue's own URL brings the queue in `path`.
-pub(super) async fn run(queues: &Queues, action: &str, input: Value, path: &str) -> Answer {
-    let request = Request { queues, input, path };
+/// Runs the operation of this name. A request to a queue's own URL brings the queue in `path`, and
+/// one that is traced the trace in its header.
+pub(super) async fn run(
+    queues: &Queues,
+    action: &str,
+    input: Value,
+    path: &str,
+    trace: Option<&str>,
+) -> Answer {
+    let request = Request { queues, input, path, trace };
     match action {
         "SendMessage" => request.send_message().await,
         "SendMessageBatch" => request.send_message_batch().await,
@@ -60,13 +69,14 @@ struct Request<'a> {
     queues: &'a Queues,
     input: Value,
     path: &'a str,
+    trace: Option<&'a str>,
 }
 
 impl Request<'_> {
     /// The name of the queue that the request is about.
     fn queue(&self) -> Result<String, QueueError> {
         let url = self.input["QueueUrl"].as_str().unwrap_or(self.path);
-        let mut segments = url.rsplit('/');
+        let mut segments = url.trim_end_matches('/').rsplit('/');
         let name = segments.next().unwrap_or_default();
         if name.is_empty() {
             return Err(QueueError::MissingParameter("QueueUrl".into()));
@@ -81,11 +91,20 @@ impl Request<'_> {
 
     async fn send_message(&self) -> Answer {
         let queue = self.queue()?;
-        let message = message(&self.input)?;
-        let answer = message.sent();
+        let (message, answer) = self.message(&self.input)?;
         let results = self.queues.send(&queue, vec![message]).await?;
         results.into_iter().collect::<Result<(), _>>()?;
         Ok(answer)
+    }
+
+    /// The message in a request or an entry, and the answer that it was sent. The request's header
+    /// gives a trace to what has none; the digests are of what stands in the request.
+    fn message(&self, input: &Value) -> Result<(Message, Value), QueueError> {
+        let mut message = message(input)?;
+        let answer = message.sent();
+        let trace = self.trace.filter(|trace| !trace.is_empty() && message::legal(trace));
+        message.trace = message.trace.or(trace.map(str::to_owned));
+        Ok((message, answer))
     }
 
     async fn send_message_batch(&self) -> Answer {
@@ -94,9 +113,9 @@ impl Request<'_> {
         let mut messages = Vec::new();
         let mut answers = Vec::new();
         for (id, entry) in entries(&self.input)? {
-            match message(entry) {
-                Ok(message) => {
-                    answers.push((id, message.sent()));
+            match self.message(entry) {
+                Ok((message, answer)) => {
+                    answers.push((id, answer));
                     messages.push(message);
                 }
                 Err(error) => outcomes.add(id, Err(error)),
@@ -159,7 +178,9 @@ impl Request<'_> {
                 Err(error) => outcomes.add(id, Err(error)),
             }
         }
-        let results = self.queues.writer.run(move |store| store.delete(&queue, &handles)).await?;
+        let contrary = (self.queues.contrary)();
+        let delete = move |store: &mut super::Store| store.delete(&queue, &handles, contrary);
+        let results = self.queues.writer.run(delete).await?;
         for (id, result) in ids.into_iter().zip(results) {
             outcomes.add(id, result.map(|()| json!({})));
         }
@@ -171,10 +192,11 @@ impl Request<'_> {
         let timeout_s = within(entry, VISIBILITY_TIMEOUT, 43_200)?
             .ok_or_else(|| QueueError::MissingParameter(VISIBILITY_TIMEOUT.into()))?;
         let handle = Handle::parse(text(entry, "ReceiptHandle")?)?;
-        self.queues
-            .writer
-            .run(move |store| store.change_visibility(&queue, &handle, timeout_s))
-            .await?;
+        let contrary = (self.queues.contrary)();
+        let change = move |store: &mut super::Store| {
+            store.change_visibility(&queue, &handle, timeout_s, contrary)
+        };
+        self.queues.writer.run(change).await?;
         Ok(json!({}))
     }
 
@@ -201,6 +223,10 @@ impl Request<'_> {
             return Err(QueueError::Unsupported("A tag".into()));
         }
         let wanted = attributes_of(&self.input)?;
+        if wanted.get("FifoQueue").is_some_and(|fifo| fifo == "true") {
+            return Err(QueueError::Unsupported("A FIFO queue".into()));
+        }
+        self.tell_without_effect(&wanted);
         let queue = name.clone();
         self.queues.writer.run(move |store| store.create(&queue, &wanted)).await?;
         self.queues.signals.add(&name);
@@ -242,8 +268,22 @@ impl Request<'_> {
         if changes.is_empty() {
             return Err(QueueError::MissingParameter("Attribute.Name".into()));
         }
+        self.tell_without_effect(&changes);
         self.queues.writer.run(move |store| store.set_attributes(&queue, &changes)).await?;
         Ok(json!({}))
+    }
+
+    /// Says once of attributes that are kept and returned that nothing else comes of them.
+    fn tell_without_effect(&self, changes: &BTreeMap<String, String>) {
+        let is_set = |name: &&&str| changes.get(**name).is_some_and(|value| !value.is_empty());
+        if let Some(attribute) = WITHOUT_EFFECT.iter().find(is_set) {
+            self.queues.told.call_once(|| {
+                tracing::warn!(
+                    attribute,
+                    "the local queue keeps Policy and KMS attributes and does not apply them"
+                );
+            });
+        }
     }
 
     async fn list_queues(&self) -> Answer {
@@ -402,6 +442,9 @@ fn message(input: &Value) -> Result<Message, QueueError> {
     };
     let body = input["MessageBody"].as_str().unwrap_or_default();
     let mut message = Message::new(body.to_owned(), attributes)?;
+    if let Some(group) = input[GROUP_ID].as_str() {
+        message = message.in_group(group)?;
+    }
     message.delay_s = within(input, DELAY, 900)?;
     if let Some(system) = input["MessageSystemAttributes"].as_object() {
         for (name, attribute) in attributes_from_json(system)? {

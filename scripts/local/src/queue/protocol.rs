@@ -68,10 +68,11 @@ async fn serve(
         }
         None => (Form::QueryXml, query_request(&uri, &body)),
     };
+    let trace = headers.get("x-amzn-trace-id").and_then(|value| value.to_str().ok());
     let request_id = uuid::Uuid::new_v4().to_string();
     let (action, result) = match request {
         Ok((action, input)) => {
-            let result = operations::run(&queues, &action, input, uri.path()).await;
+            let result = operations::run(&queues, &action, input, uri.path(), trace).await;
             (action, result)
         }
         Err(error) => (String::new(), Err(error)),
@@ -156,6 +157,10 @@ fn gather(tree: Map<String, Value>) -> Result<Value, QueueError> {
                 ((*member).to_owned(), Value::Object(entries))
             }
             (Value::Object(inner), None, None) => (name, gather(inner)?),
+            // A list of one may go without a number: AttributeName=All.
+            (leaf @ Value::String(_), Some((_, member)), _) => {
+                ((*member).to_owned(), json!([leaf]))
+            }
             (leaf, _, _) => (name, leaf),
         };
         gathered.insert(name, value);
@@ -164,6 +169,10 @@ fn gather(tree: Map<String, Value>) -> Result<Value, QueueError> {
 }
 
 fn in_order(numbered: Map<String, Value>) -> Result<Vec<Value>, QueueError> {
+    // A list of one may go without a number here, too: Attribute.Name=Policy.
+    if numbered.keys().all(|name| !name.starts_with(|first: char| first.is_ascii_digit())) {
+        return Ok(vec![gather(numbered)?]);
+    }
     let mut ordered = BTreeMap::new();
     for (number, value) in numbered {
         let number: u32 = number.parse().map_err(|_| QueueError::Malformed)?;

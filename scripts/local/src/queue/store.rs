@@ -5,6 +5,9 @@
 //! now plus the visibility timeout, so one index answers what can be received, what is in flight
 //! and when a waiter has to look again. `number` is never reused and `receives` grows with every
 //! receive: together they are what a receipt handle proves.
+//!
+//! Messages wait in lanes: visible ones of a noisy group may be in the lane of that group, all the
+//! others are in the [`LANE_OF_ALL`].
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
@@ -16,17 +19,18 @@ use super::attributes::{
     Attributes, DELAY, REDRIVE_POLICY, RETENTION, Redrive, SIZE_MAX, VISIBILITY_TIMEOUT,
 };
 use super::error::{QueueError, invalid_value};
+use super::fair::Flight;
 use super::handle::Handle;
 use super::message::{Message, attributes_to_json};
 
 /// The most messages of one queue that can be in flight (SQS's quota for standard queues).
-const IN_FLIGHT_MAX: usize = 120_000;
+pub(super) const IN_FLIGHT_MAX: usize = 120_000;
 /// Longest that a message may stay in flight after one receive (SQS's quota), in seconds.
 const IN_FLIGHT_S_MAX: i64 = 43_200;
 /// Shortest time between two purges of a queue (SQS's quota), in milliseconds.
 const PURGE_INTERVAL_MS: i64 = 60_000;
-/// Rounds of expired or dead messages that one receive clears away before others get their turn.
-const ROUNDS_MAX: usize = 100;
+/// Where messages wait that need not yield to others; no group has this name.
+pub(super) const LANE_OF_ALL: &str = "";
 
 const SCHEMA: &str = "
 CREATE TABLE IF NOT EXISTS queues (
@@ -36,10 +40,9 @@ CREATE TABLE IF NOT EXISTS queues (
 CREATE TABLE IF NOT EXISTS messages (
     number INTEGER PRIMARY KEY AUTOINCREMENT, queue INTEGER NOT NULL, due_ms INTEGER NOT NULL,
     receives INTEGER NOT NULL DEFAULT 0, sent_ms INTEGER NOT NULL, first_received_ms INTEGER,
-    received_ms INTEGER, source TEXT, message_id TEXT NOT NULL, trace TEXT, attributes TEXT,
-    body TEXT NOT NULL
+    received_ms INTEGER, message_group TEXT, lane TEXT NOT NULL DEFAULT '', source TEXT,
+    message_id TEXT NOT NULL, trace TEXT, attributes TEXT, body TEXT NOT NULL
 ) STRICT;
-CREATE INDEX IF NOT EXISTS due ON messages (queue, due_ms, receives, sent_ms);
 CREATE TABLE IF NOT EXISTS totals (queue INTEGER PRIMARY KEY, messages INTEGER NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS move_tasks (
     id INTEGER PRIMARY KEY AUTOINCREMENT, handle TEXT NOT NULL UNIQUE, source TEXT NOT NULL,
@@ -47,6 +50,15 @@ CREATE TABLE IF NOT EXISTS move_tasks (
     to_move INTEGER NOT NULL, number_max INTEGER NOT NULL, started_ms INTEGER NOT NULL,
     next_ms INTEGER NOT NULL
 ) STRICT;";
+
+/// What a database lacks that was written before messages had groups.
+const GROUPS: &str = "
+ALTER TABLE messages ADD COLUMN message_group TEXT;
+ALTER TABLE messages ADD COLUMN lane TEXT NOT NULL DEFAULT '';
+DROP INDEX due;";
+
+const INDEX: &str = "
+CREATE INDEX IF NOT EXISTS due ON messages (queue, lane, due_ms, receives, sent_ms);";
 
 /// Tells the time in milliseconds since 1970; tests pass their own.
 pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
@@ -70,8 +82,9 @@ pub(super) struct Store {
     pub(super) touched: BTreeSet<String>,
     /// When the next batch of a move task is due.
     pub(super) next_move_ms: Option<i64>,
-    /// By queue: how many messages can go in flight before they have to be counted again.
-    room: HashMap<i64, usize>,
+    /// By queue, what is in flight. One that is missing is read from the database when it is
+    /// needed, so whoever cannot finish a change of it drops it.
+    pub(super) flights: HashMap<i64, Flight>,
 }
 
 /// A queue as it is stored.
@@ -82,25 +95,6 @@ pub(super) struct Queue {
     pub(super) created_ms: i64,
     pub(super) modified_ms: i64,
     purged_ms: Option<i64>,
-}
-
-/// A message that was just received.
-pub(super) struct Taken {
-    pub(super) handle: Handle,
-    pub(super) sent_ms: i64,
-    pub(super) first_received_ms: i64,
-    pub(super) source: Option<String>,
-    pub(super) message_id: String,
-    pub(super) trace: Option<String>,
-    pub(super) attributes: Option<String>,
-    pub(super) body: String,
-}
-
-/// What a receive found.
-pub(super) struct Found {
-    pub(super) messages: Vec<Taken>,
-    /// When there are no messages: the time from which it is worth looking again.
-    pub(super) next_ms: Option<i64>,
 }
 
 impl Store {
@@ -115,13 +109,20 @@ impl Store {
              PRAGMA cache_size = -65536;",
         )?;
         connection.execute_batch(SCHEMA)?;
+        let has_groups = connection
+            .prepare("SELECT 1 FROM pragma_table_info('messages') WHERE name = 'lane'")?
+            .exists([])?;
+        if !has_groups {
+            connection.execute_batch(GROUPS)?;
+        }
+        connection.execute_batch(INDEX)?;
         connection.set_prepared_statement_cache_capacity(64);
         let mut store = Self {
             connection,
             clock,
             touched: BTreeSet::new(),
             next_move_ms: None,
-            room: HashMap::new(),
+            flights: HashMap::new(),
         };
         store.plan_moves()?;
         Ok(store)
@@ -148,7 +149,7 @@ impl Store {
         (self.clock)()
     }
 
-    fn oldest_ms(&self, queue: &Queue) -> i64 {
+    pub(super) fn oldest_ms(&self, queue: &Queue) -> i64 {
         self.now_ms() - queue.attributes.number(RETENTION) * 1_000
     }
 
@@ -207,11 +208,14 @@ impl Store {
     ) -> Result<(), QueueError> {
         let legal = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
         if name.is_empty() || name.len() > 80 || !name.bytes().all(legal) {
-            return Err(QueueError::InvalidParameter(
-                "Can only include alphanumeric characters, hyphens, or underscores. \
-                 1 to 80 in length"
-                    .into(),
-            ));
+            let rule = match name.ends_with(".fifo") {
+                true => "The name is that of a FIFO queue, which the local queue does not support.",
+                false => {
+                    "Can only include alphanumeric characters, hyphens, or underscores. \
+                     1 to 80 in length"
+                }
+            };
+            return Err(QueueError::InvalidParameter(rule.into()));
         }
         match self.queue(name) {
             Ok(queue) => match queue.attributes.conflict(wanted)? {
@@ -289,7 +293,8 @@ impl Store {
         Ok(())
     }
 
-    fn clear(&self, queue: i64) -> Result<(), QueueError> {
+    fn clear(&mut self, queue: i64) -> Result<(), QueueError> {
+        self.flights.remove(&queue);
         self.connection.execute("DELETE FROM messages WHERE queue = ?", [queue])?;
         self.connection.execute("DELETE FROM totals WHERE queue = ?", [queue])?;
         Ok(())
@@ -316,9 +321,9 @@ impl Store {
                 "SELECT coalesce((SELECT messages FROM totals WHERE queue = ?1), 0),
                         count(*) FILTER (WHERE receives > 0),
                         count(*) FILTER (WHERE receives = 0)
-                 FROM messages INDEXED BY due WHERE queue = ?1 AND due_ms > ?2",
+                 FROM messages INDEXED BY due WHERE queue = ?1 AND lane = ?3 AND due_ms > ?2",
             )?
-            .query_row([queue.id, self.now_ms()], |row| {
+            .query_row(params![queue.id, self.now_ms(), LANE_OF_ALL], |row| {
                 Ok((row.get(0)?, row.get(1)?, row.get(2)?))
             })?;
         let visible = total.saturating_sub(in_flight + delayed);
@@ -366,9 +371,14 @@ impl Store {
         let now_ms = self.now_ms();
         let bytes_max = queue.attributes.number(SIZE_MAX);
         let mut insert = self.connection.prepare_cached(
-            "INSERT INTO messages (queue, due_ms, sent_ms, message_id, trace, attributes, body)
-             VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO messages (queue, lane, due_ms, sent_ms, message_group, message_id, trace,
+                                   attributes, body)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )?;
+        let mut flight = self.flights.get_mut(&queue.id);
+        if let Some(flight) = &mut flight {
+            flight.advance(now_ms);
+        }
         let mut results = Vec::with_capacity(messages.len());
         let mut sent = 0;
         for message in messages {
@@ -382,10 +392,21 @@ impl Store {
             let delay_s = message.delay_s.unwrap_or_else(|| queue.attributes.number(DELAY));
             let attributes = (!message.attributes.is_empty())
                 .then(|| attributes_to_json(&message.attributes).to_string());
+            let group = message.group.as_deref();
+            let mut lane = LANE_OF_ALL;
+            if let (Some(flight), Some(group)) = (&mut flight, group) {
+                flight.sent(Some(group), now_ms);
+                // A message that is not visible yet waits in the lane of all.
+                if delay_s == 0 && flight.is_noisy(Some(group), now_ms) {
+                    lane = group;
+                }
+            }
             insert.execute(params![
                 queue.id,
+                lane,
                 now_ms + delay_s * 1_000,
                 now_ms,
+                group,
                 message.id,
                 message.trace,
                 attributes,
@@ -399,94 +420,6 @@ impl Store {
         Ok(results)
     }
 
-    /// Receives up to `max` visible messages, oldest first. What expired is dropped on the way,
-    /// and what was received too often moves to the dead-letter queue.
-    pub(super) fn receive(
-        &mut self,
-        name: &str,
-        max: usize,
-        visibility_s: Option<i64>,
-    ) -> Result<Found, QueueError> {
-        let queue = self.queue(name)?;
-        let now_ms = self.now_ms();
-        let timeout_s = visibility_s.unwrap_or_else(|| queue.attributes.number(VISIBILITY_TIMEOUT));
-        let dead_letters = self.dead_letters(&queue)?;
-        let mut messages = Vec::new();
-        for _ in 0..ROUNDS_MAX {
-            let candidates = self.visible(queue.id, now_ms, max)?;
-            let room = match candidates.is_empty() {
-                true => break,
-                false => self.room(queue.id, candidates.len())?,
-            };
-            for (number, receives, sent_ms) in candidates {
-                let dead = dead_letters.as_ref().filter(|(_, max)| receives >= *max);
-                if sent_ms <= self.oldest_ms(&queue) {
-                    self.drop_message(queue.id, number)?;
-                } else if let Some((target, _)) = dead {
-                    self.bury(number, &queue, target)?;
-                } else if messages.len() < room {
-                    messages.push(self.take(queue.id, number, now_ms, timeout_s)?);
-                }
-            }
-            if !messages.is_empty() {
-                break;
-            }
-        }
-        if let Some(room) = self.room.get_mut(&queue.id) {
-            *room = room.saturating_sub(messages.len());
-        }
-        let next_ms = if messages.is_empty() { self.next_due_ms(queue.id)? } else { None };
-        Ok(Found { messages, next_ms })
-    }
-
-    /// The dead-letter queue and the last permitted receive. A target that was deleted counts as
-    /// no policy: the messages stay where they can be seen.
-    fn dead_letters(&self, queue: &Queue) -> Result<Option<(Queue, i64)>, QueueError> {
-        let Some(redrive) = queue.attributes.redrive() else {
-            return Ok(None);
-        };
-        match self.queue(&redrive.dead_letters) {
-            Ok(target) => Ok(Some((target, redrive.receives_max))),
-            Err(QueueError::NoSuchQueue) => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Number, receives and sent time of visible messages.
-    fn visible(
-        &self,
-        queue: i64,
-        now_ms: i64,
-        max: usize,
-    ) -> Result<Vec<(i64, i64, i64)>, QueueError> {
-        let max = i64::try_from(max).unwrap_or(i64::MAX);
-        let mut statement = self.connection.prepare_cached(
-            "SELECT number, receives, sent_ms FROM messages INDEXED BY due
-             WHERE queue = ? AND due_ms <= ? ORDER BY due_ms, receives, sent_ms, number LIMIT ?",
-        )?;
-        let read = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
-        let rows = statement.query_map([queue, now_ms, max], read)?;
-        Ok(rows.collect::<Result<_, _>>()?)
-    }
-
-    /// How many of `wanted` messages may go in flight. Deletes give their room back only at the
-    /// next count, so that counting costs nothing per message.
-    fn room(&mut self, queue: i64, wanted: usize) -> Result<usize, QueueError> {
-        let known = self.room.get(&queue).copied().unwrap_or(0);
-        if known >= wanted {
-            return Ok(known);
-        }
-        let in_flight: usize = self
-            .connection
-            .prepare_cached(
-                "SELECT count(*) FROM messages WHERE queue = ? AND due_ms > ? AND receives > 0",
-            )?
-            .query_row([queue, self.now_ms()], |row| row.get(0))?;
-        let room = IN_FLIGHT_MAX.saturating_sub(in_flight);
-        self.room.insert(queue, room);
-        if room == 0 { Err(QueueError::OverLimit) } else { Ok(room) }
-    }
-
     pub(super) fn drop_message(&self, queue: i64, number: i64) -> Result<(), QueueError> {
         self.connection
             .prepare_cached("DELETE FROM messages WHERE number = ?")?
@@ -495,114 +428,111 @@ impl Store {
         Ok(())
     }
 
-    /// Moves a message to the dead-letter queue: all of it stays, its clock and count too.
-    fn bury(&mut self, number: i64, source: &Queue, target: &Queue) -> Result<(), QueueError> {
-        self.connection
-            .prepare_cached(
-                "UPDATE messages SET queue = ?, due_ms = ?, source = ? WHERE number = ?",
-            )?
-            .execute(params![target.id, self.now_ms(), source.name, number])?;
-        self.add_to_total(source.id, -1)?;
-        self.add_to_total(target.id, 1)?;
-        self.touched.insert(target.name.clone());
-        Ok(())
-    }
-
-    fn take(
-        &self,
-        queue: i64,
-        number: i64,
-        now_ms: i64,
-        timeout_s: i64,
-    ) -> Result<Taken, QueueError> {
-        let read = |row: &Row<'_>| {
-            Ok(Taken {
-                handle: Handle { queue, number, receives: row.get(0)? },
-                sent_ms: row.get(1)?,
-                first_received_ms: row.get(2)?,
-                source: row.get(3)?,
-                message_id: row.get(4)?,
-                trace: row.get(5)?,
-                attributes: row.get(6)?,
-                body: row.get(7)?,
-            })
+    /// What is in flight in a queue, up to date. Whoever changed it puts it back.
+    pub(super) fn flight(&mut self, queue: i64) -> Result<Flight, QueueError> {
+        let now_ms = self.now_ms();
+        let mut flight = match self.flights.remove(&queue) {
+            Some(flight) => flight,
+            None => self.read_flight(queue, now_ms)?,
         };
-        // Not RETURNING: it makes SQLite journal every page anew for every message.
-        let taken = self
-            .connection
-            .prepare_cached(
-                "SELECT receives + 1, sent_ms, coalesce(first_received_ms, ?2), source, message_id,
-                        trace, attributes, body
-                 FROM messages WHERE number = ?1",
-            )?
-            .query_row([number, now_ms], read)?;
-        self.connection
-            .prepare_cached(
-                "UPDATE messages SET due_ms = ?2, receives = receives + 1, received_ms = ?3,
-                        first_received_ms = coalesce(first_received_ms, ?3)
-                 WHERE number = ?1",
-            )?
-            .execute([number, now_ms + timeout_s * 1_000, now_ms])?;
-        Ok(taken)
+        flight.advance(now_ms);
+        Ok(flight)
     }
 
-    fn next_due_ms(&self, queue: i64) -> Result<Option<i64>, QueueError> {
-        let due_ms = self
+    fn read_flight(&self, queue: i64, now_ms: i64) -> Result<Flight, QueueError> {
+        let mut flight = Flight::default();
+        let mut in_flight = self.connection.prepare_cached(
+            "SELECT number, message_group, received_ms, due_ms, sent_ms
+             FROM messages INDEXED BY due
+             WHERE queue = ? AND lane = ? AND due_ms > ? AND receives > 0",
+        )?;
+        let mut rows = in_flight.query(params![queue, LANE_OF_ALL, now_ms])?;
+        while let Some(row) = rows.next()? {
+            let group: Option<String> = row.get(1)?;
+            flight.put(row.get(0)?, group.as_deref(), row.get(2)?, row.get(3)?);
+            flight.sent(group.as_deref(), row.get(4)?);
+        }
+        let mut next_lane = self
             .connection
-            .prepare_cached("SELECT min(due_ms) FROM messages WHERE queue = ?")?
-            .query_row([queue], |row| row.get(0))?;
-        Ok(due_ms)
+            .prepare_cached("SELECT min(lane) FROM messages WHERE queue = ? AND lane > ?")?;
+        let mut lane = LANE_OF_ALL.to_owned();
+        while let Some(group) =
+            next_lane.query_row(params![queue, lane], |row| row.get::<_, Option<String>>(0))?
+        {
+            flight.restore_noisy(&group, now_ms);
+            lane = group;
+        }
+        Ok(flight)
     }
 
-    /// Deletes messages. A handle that a later receive made stale deletes nothing, and that is a
-    /// success; a handle of another queue is refused.
+    /// Deletes messages. A handle that a later receive made old deletes nothing, and that is a
+    /// success; where `contrary`, it deletes: SQS may do either. A handle of another queue is
+    /// refused.
     pub(super) fn delete(
         &mut self,
         name: &str,
         handles: &[Handle],
+        contrary: bool,
     ) -> Result<Vec<Result<(), QueueError>>, QueueError> {
         let queue = self.queue(name)?;
+        let now_ms = self.now_ms();
+        let mut flight = self.flight(queue.id)?;
+        let was_full = flight.len() >= IN_FLIGHT_MAX;
         let mut statement = self.connection.prepare_cached(
-            "DELETE FROM messages WHERE number = ? AND queue = ? AND receives = ?",
+            "DELETE FROM messages WHERE number = ? AND queue = ? AND (receives = ? OR ?)",
         )?;
         let mut results = Vec::with_capacity(handles.len());
         let mut deleted = 0;
         for handle in handles {
             results.push(handle.check(&queue));
-            if handle.queue == queue.id {
-                deleted += statement.execute([handle.number, handle.queue, handle.receives])?;
+            let Handle { number, receives, .. } = *handle;
+            if handle.queue == queue.id
+                && statement.execute(params![number, queue.id, receives, contrary])? > 0
+            {
+                flight.end(number, now_ms);
+                deleted += 1;
             }
         }
-        self.add_to_total(queue.id, -i64::try_from(deleted).unwrap_or(i64::MAX))?;
+        self.add_to_total(queue.id, -deleted)?;
+        self.flights.insert(queue.id, flight);
+        if was_full {
+            // Whoever waited for room finds some.
+            self.touched.insert(queue.name.clone());
+        }
         Ok(results)
     }
 
-    /// Starts the visibility timeout of a message in flight anew, with this length.
+    /// Hides a message for so long from now on; zero shows it. SQS obeys an old handle, too: one
+    /// whose visibility timeout is over, and one whose message was received again since. Where
+    /// `contrary`, both are refused.
     pub(super) fn change_visibility(
         &mut self,
         name: &str,
         handle: &Handle,
         timeout_s: i64,
+        contrary: bool,
     ) -> Result<(), QueueError> {
         let queue = self.queue(name)?;
         handle.check(&queue)?;
         let now_ms = self.now_ms();
-        let found: Option<(i64, i64)> = self
+        let found: Option<(i64, i64, i64, Option<String>)> = self
             .connection
             .prepare_cached(
-                "SELECT due_ms, received_ms FROM messages
-                 WHERE number = ? AND queue = ? AND receives = ?",
+                "SELECT receives, due_ms, received_ms, message_group FROM messages
+                 WHERE number = ? AND queue = ?",
             )?
-            .query_row([handle.number, handle.queue, handle.receives], |row| {
-                Ok((row.get(0)?, row.get(1)?))
+            .query_row([handle.number, handle.queue], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
             })
             .optional()?;
-        let Some((due_ms, received_ms)) = found else {
+        let is_obeyed = |receives: i64| receives == handle.receives || !contrary;
+        let found = found.filter(|(receives, ..)| is_obeyed(*receives));
+        let Some((_, due_ms, received_ms, group)) = found else {
             let reason =
                 "Message does not exist or is not available for visibility timeout change.";
             return Err(invalid_value(handle, "ReceiptHandle", reason));
         };
-        if due_ms <= now_ms {
+        if due_ms <= now_ms && contrary {
             return Err(QueueError::NotInFlight);
         }
         if (now_ms - received_ms) / 1_000 + timeout_s > IN_FLIGHT_S_MAX {
@@ -610,9 +540,16 @@ impl Store {
                 "Total VisibilityTimeout for the message is beyond the limit [43200 seconds]";
             return Err(invalid_value(timeout_s, VISIBILITY_TIMEOUT, reason));
         }
+        let until_ms = now_ms + timeout_s * 1_000;
+        let mut flight = self.flight(queue.id)?;
         self.connection
-            .prepare_cached("UPDATE messages SET due_ms = ? WHERE number = ?")?
-            .execute([now_ms + timeout_s * 1_000, handle.number])?;
+            .prepare_cached("UPDATE messages SET lane = ?, due_ms = ? WHERE number = ?")?
+            .execute(params![LANE_OF_ALL, until_ms, handle.number])?;
+        match timeout_s {
+            0 => flight.end(handle.number, now_ms),
+            _ => flight.put(handle.number, group.as_deref(), received_ms, until_ms),
+        }
+        self.flights.insert(queue.id, flight);
         self.touched.insert(queue.name);
         Ok(())
     }

@@ -84,6 +84,7 @@ fn run(mut store: Store, jobs: &Receiver<Job>, moves: bool, wake: &impl Fn(&str)
             Ok(())
         });
         if let Err(error) = &committed {
+            store.flights.clear();
             tracing::error!(error = error as &dyn std::error::Error, "queue commit failed");
         }
         for name in std::mem::take(&mut store.touched) {

@@ -1,0 +1,383 @@
+"""What emulators of AWS make of the deployed document and the packaged functions, beside the local pipeline.
+
+    emulators.py ministack|localstack FACTS
+
+Run by scripts/check-emulators, which has started the emulator and written FACTS, with a Python that has
+botocore and PyYAML. The same requests go to both; where the answers differ, emulators.md says so, and a
+difference that it does not list, or that is no longer there, fails.
+"""
+
+import base64
+import hashlib
+import http.client
+import json
+import os
+import pathlib
+import re
+import secrets
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.parse
+import uuid
+
+import botocore.session
+import yaml
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+PROGRAMS = ROOT / "target" / "debug"
+
+sys.path.insert(0, str(ROOT / "scripts" / "local" / "tests"))
+import api as local
+
+# Texts that break whoever forgets to encode, decode or leave alone.
+HOSTILE = ["&Action=DeleteQueue", "O'Brien & Sons", "$input.body $input.params('x') ${context.stage}", "#set($a = 1)#if(1)#end ##",
+           "%26 %2B %25 %", "a+b c", "\U0001f600 \U0001f469\u200d\U0001f467", "\u202e\u0645\u0631\u062d\u0628\u0627 \u05e9\u05dc\u05d5\u05dd",
+           "one\ntwo\r\n\tthree", "\"quoted\" \\ \\n \\u0041 /", "=?&MessageBody=x&MessageAttribute.1.Name=sub", "<a href='x'>&amp;</a>", "e\u0301 \u00e9"]
+
+SECONDS_MAX = 90
+
+
+def main():
+    name, facts = sys.argv[1], json.loads(pathlib.Path(sys.argv[2]).read_text())
+    {"ministack": ministack, "localstack": localstack}[name](facts)
+
+
+def ministack(facts):
+    """The whole way of a payment. MiniStack imports no document, so that it goes in call by call."""
+    document = yaml.safe_load(facts["document"])
+    for operation in operations(document):
+        for templates in templates_of(operation):
+            templates.update({kind: simplified(template) for kind, template in templates.items()})
+    gateway = f"{facts['url']}/_aws/execute-api/{put_in(document)}/live"
+    token = signed_in(facts)
+    user = json.loads(base64.urlsafe_b64decode(token.split(".")[1] + "=="))["sub"]
+    listed_differences("MiniStack", gateway, token, user, reads=True, bare=False)
+
+    sent = []
+    for body in hostile(user):
+        accepted(gateway, token, body)
+        sent.append(body)
+    for body in sent:
+        found = decided(gateway, token, body)
+        expect(found["status"] == "stored" and found["payment"] == json.loads(body), f"{body} became {found}")
+        expect(found["bodyMd5"] == md5(body), f"other bytes arrived than were sent: {body}")
+    print(f"MiniStack: {len(sent)} hostile bodies stored byte for byte")
+
+    foreign = payment(str(uuid.uuid4()))
+    accepted(gateway, token, foreign)
+    found = decided(gateway, token, foreign)
+    expect((found["status"], found.get("reason")) == ("refused", "owner_mismatch"), f"somebody else's payment became {found}")
+    dead_and_sent_back(facts, gateway, token, user)
+
+
+def dead_and_sent_back(facts, gateway, token, user):
+    """While the table is away a payment dies with its reason, and is stored when it is sent back."""
+    tables, queues = client("dynamodb"), client("sqs")
+    table = tables.describe_table(TableName=facts["table"])["Table"]
+    kept = ("TableName", "AttributeDefinitions", "KeySchema")
+    indexes = [{key: index[key] for key in ("IndexName", "KeySchema", "Projection")} for index in table["GlobalSecondaryIndexes"]]
+    tables.delete_table(TableName=facts["table"])
+    body = payment(user, "Dies \u2620 & comes back")
+    answer = accepted(gateway, token, body)
+
+    [letter] = until("the payment is dead", lambda: queues.receive_message(
+        QueueUrl=facts["dead"], VisibilityTimeout=0, WaitTimeSeconds=1, MessageAttributeNames=["All"]).get("Messages"))
+    attributes = {name: value["StringValue"] for name, value in letter["MessageAttributes"].items()}
+    expect(letter["Body"].encode() == body, f"another body died: {letter['Body']}")
+    expect((attributes["sub"], attributes["requestId"]) == (user, answer["requestId"]), f"attributes were lost: {attributes}")
+    reason = json.loads(attributes["deadLetter"])
+    expect(reason["reason"] and reason["receiveCount"], f"it died without a reason: {reason}")
+
+    tables.create_table(**{key: table[key] for key in kept}, GlobalSecondaryIndexes=indexes, BillingMode="PAY_PER_REQUEST")
+    with tempfile.TemporaryDirectory() as state:
+        command = [PROGRAMS / "dlq", "redrive", "--no-follow", "--yes", "--region", facts["region"],
+                   "--queue-url", facts["queue"], "--dead-letter-queue-url", facts["dead"]]
+        for _ in range(2):
+            done = subprocess.run(command, env=dict(os.environ, XDG_STATE_HOME=state), capture_output=True, text=True, timeout=SECONDS_MAX)
+            expect(done.returncode == 0, f"the re-drive failed: {done.stdout}{done.stderr}")
+    found = decided(gateway, token, body)
+    expect((found["status"], found["requestId"]) == ("stored", answer["requestId"]), f"sent back it became {found}")
+    print(f"MiniStack: dead with the reason {reason['reason']}, stored after the re-drive")
+
+
+def localstack(facts):
+    """The import, and what the template makes of a body. LocalStack has no authorizers, so a user stands in for the claim."""
+    user = str(uuid.uuid4())
+    queues, gateways = client("sqs"), client("apigateway")
+    queue = queues.create_queue(QueueName=facts["queue"])["QueueUrl"]
+    document = facts["document"].replace("$context.authorizer.claims.sub", f"'{user}'")
+    made = gateways.import_rest_api(body=document.encode(), failOnWarnings=True)
+    expect(not made.get("warnings"), f"the import warns: {made.get('warnings')}")
+    gateways.create_deployment(restApiId=made["id"], stageName="live")
+    gateway = f"{facts['url']}/_aws/execute-api/{made['id']}/live"
+    listed_differences("LocalStack", gateway, "none", user, reads=False, bare=True)
+    queues.purge_queue(QueueUrl=queue)
+
+    submit = yaml.safe_load(document)["paths"]["/submit"]["put"]["x-amazon-apigateway-integration"]
+    names = set(re.findall(r"MessageAttribute\.\d+\.Name=(\w+)", submit["requestTemplates"]["application/json"]))
+    for count, body in enumerate(hostile(user), 1):
+        answer = accepted(gateway, "none", body)
+        [message] = queues.receive_message(QueueUrl=queue, WaitTimeSeconds=5, MessageAttributeNames=["All"])["Messages"]
+        expect(message["Body"].encode() == body, f"sent {body}, queued {message['Body'].encode()}")
+        attributes = {name: value["StringValue"] for name, value in message["MessageAttributes"].items()}
+        expect(set(attributes) == names and all(attributes.values()), f"the template names {names}, queued were {attributes}")
+        expect((attributes["sub"], attributes["requestId"]) == (user, answer["requestId"]), f"queued were {attributes}")
+        queues.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
+    print(f"LocalStack: {count} hostile bodies queued byte for byte, each with {', '.join(sorted(names))}")
+
+
+# The same requests to both, and what differs.
+
+
+def cases(user, reads):
+    """Requests by name: method, path, headers that differ from a good one's, body."""
+    json_type, put = "application/json", lambda headers, body: ("PUT", "/submit", headers, body)
+    changed = lambda **changes: json.dumps({**json.loads(payment(user)), **changes}).encode()
+    lacking = {f"without {name}": put({}, json.dumps({key: value for key, value in json.loads(payment(user)).items() if key != name}).encode())
+               for name in json.loads(payment(user))}
+    asked = {
+        "a good payment": put({}, payment(user)),
+        "no token": put({"Authorization": None}, payment(user)),
+        "a garbled token": put({"Authorization": "Bearer a.b.c"}, payment(user)),
+        "no content type": put({"Content-Type": None}, payment(user)),
+        "charset=utf-8": put({"Content-Type": f"{json_type}; charset=utf-8"}, payment(user)),
+        "charset=UTF-8 without a blank": put({"Content-Type": f"{json_type};charset=UTF-8"}, payment(user)),
+        "charset=utf-8, not a payment": put({"Content-Type": f"{json_type}; charset=utf-8"}, b"{}"),
+        "text/plain": put({"Content-Type": "text/plain"}, payment(user)),
+        "application/xml": put({"Content-Type": "application/xml"}, payment(user)),
+        "an empty body": put({}, b""),
+        "null": put({}, b"null"),
+        "a list": put({}, b"[]"),
+        "a truncated body": put({}, payment(user)[:-9]),
+        "an unknown property": put({}, changed(colour="red")),
+        "amount as a number": put({}, changed(amount=1)),
+        "amount with an exponent": put({}, changed(amount="1e3")),
+        "currency in lower case": put({}, changed(currency="gbp")),
+        "an id in upper case": put({}, changed(paymentId=str(uuid.uuid4()).upper())),
+        "a description too long": put({}, changed(description="x" * 257)),
+        "a control character": put({}, changed(description="a\u0001b")),
+        "GET /submit": ("GET", "/submit", {}, None),
+        "an unknown path": ("PUT", "/nothing", {}, payment(user)),
+        "preflight of /submit": ("OPTIONS", "/submit", {"Authorization": None}, None),
+        **lacking,
+    }
+    if reads:
+        asked |= {"an unknown payment": ("GET", f"/payments/{uuid.uuid4()}", {}, None),
+                  "a payment without a token": ("GET", f"/payments/{uuid.uuid4()}", {"Authorization": None}, None),
+                  "a bad parameter": ("GET", "/payments?limit=0", {}, None)}
+    return asked
+
+
+def listed_differences(emulator, gateway, token, user, reads, bare):
+    """Compares all cases; where an emulator knows no gateway responses, its bare message counts as ours with that status."""
+    page = (pathlib.Path(__file__).parent / "emulators.md").read_text()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line.startswith(f"| {emulator} |")]
+    listed = {tuple(row[1:4]) for row in rows if len(row) == 5}
+    local.WORK.mkdir(parents=True, exist_ok=True)
+    found, there = set(), cases(user, reads)
+    with local.pipeline(PROGRAMS / "local") as ready:
+        for name, case in cases(ready["userId"], reads).items():
+            ours = described(*request(ready["api"], ready["token"], case))
+            theirs = described(*request(gateway, token, there[name]))
+            if ours != theirs and not (bare and theirs == f"{ours.split()[0]} {{message}}"):
+                found.add((name, ours, theirs))
+    expect(found == listed, f"{emulator} differs otherwise than emulators.md says:\n" + "".join(
+        f"{'new' if row in found else 'gone'}: | {emulator} | {' | '.join(row)} |\n" for row in sorted(found ^ listed)))
+    print(f"{emulator}: {len(there)} requests answered as by the local gateway, but for {len(found)} listed differences")
+
+
+def described(status, body):
+    """An answer's status and shape: the code or status in it where its keys are the contract's, else the keys."""
+    if not body:
+        return f"{status} empty"
+    try:
+        answer = json.loads(body)
+    except ValueError:
+        return f"{status} not JSON"
+    if answer.keys() == {"code", "message", "requestId"} or answer.keys() == {"code", "message", "requestId", "field"}:
+        return f"{status} {answer['code']}"
+    if answer.keys() == {"status", "messageId", "bodyMd5", "requestId"}:
+        return f"{status} {answer['status']}"
+    return f"{status} {{{', '.join(sorted(answer))}}}"
+
+
+# The document, put into MiniStack.
+
+
+def simplified(template):
+    """Without what MiniStack's templates do not know: conditions, and variables of the context but for the claims.
+    Where there is a choice, its first branch; the request's id and time come from headers, in lower case as they arrive."""
+    template = re.sub(r"#if\([^()]*\)((?:(?!#end).)*)#else(?:(?!#end).)*#end", r"\1", template)
+    template = re.sub(r"#if(?:(?!#end).)*#end", "", template)
+    template = template.replace("$context.extendedRequestId", "$input.params('x-test-request-id')")
+    return template.replace("$context.requestTimeEpoch", "$input.params('x-test-time')")
+
+
+def operations(document):
+    return [operation for path in document["paths"].values() for operation in path.values()]
+
+
+def templates_of(operation):
+    integration = operation["x-amazon-apigateway-integration"]
+    answers = integration.get("responses", {}).values()
+    return [described["requestTemplates"] for described in [integration] if "requestTemplates" in described] + \
+           [answer["responseTemplates"] for answer in answers if "responseTemplates" in answer]
+
+
+def put_in(document):
+    """Does by single calls what PutRestApi does on AWS; returns the API's id."""
+    gateways = client("apigateway")
+    rest = gateways.create_rest_api(name=document["info"]["title"])["id"]
+    for name, schema in document["components"]["schemas"].items():
+        text = json.dumps(schema).replace("#/components/schemas/", f"https://apigateway.amazonaws.com/restapis/{rest}/models/")
+        gateways.create_model(restApiId=rest, name=name, contentType="application/json", schema=text)
+    validators = {name: gateways.create_request_validator(restApiId=rest, name=name, **what)["id"]
+                  for name, what in document["x-amazon-apigateway-request-validators"].items()}
+    authorizers = {}
+    for name, scheme in document["components"]["securitySchemes"].items():
+        described = scheme["x-amazon-apigateway-authorizer"]
+        authorizers[name] = gateways.create_authorizer(
+            restApiId=rest, name=name, type=described["type"].upper(), providerARNs=described["providerARNs"],
+            identitySource=f"method.request.{scheme['in']}.{scheme['name']}")["id"]
+    for path, methods in document["paths"].items():
+        resource = put_resource(gateways, rest, path)
+        for method, operation in methods.items():
+            put_method(gateways, rest, resource, method.upper(), operation, validators, authorizers)
+    for kind, answer in document["x-amazon-apigateway-gateway-responses"].items():
+        gateways.put_gateway_response(restApiId=rest, responseType=kind, **answer)
+    gateways.create_deployment(restApiId=rest, stageName="live")
+    return rest
+
+
+def put_resource(gateways, rest, path):
+    known = {resource["path"]: resource["id"] for resource in gateways.get_resources(restApiId=rest, limit=500)["items"]}
+    above, made = known["/"], ""
+    for part in path.strip("/").split("/"):
+        made += f"/{part}"
+        above = known.get(made) or gateways.create_resource(restApiId=rest, parentId=above, pathPart=part)["id"]
+    return above
+
+
+def put_method(gateways, rest, resource, method, operation, validators, authorizers):
+    where = {"restApiId": rest, "resourceId": resource, "httpMethod": method}
+    places = {"path": "path", "query": "querystring", "header": "header"}
+    security = {"authorizationType": "NONE"}
+    for scheme in operation.get("security", []):
+        [(name, scopes)] = scheme.items()
+        security = {"authorizationType": "COGNITO_USER_POOLS", "authorizerId": authorizers[name], "authorizationScopes": scopes}
+    gateways.put_method(
+        **where, **security, requestValidatorId=validators[operation["x-amazon-apigateway-request-validator"]],
+        requestParameters={f"method.request.{places[parameter['in']]}.{parameter['name']}": parameter.get("required", False)
+                           for parameter in operation.get("parameters", [])},
+        requestModels={kind: content["schema"]["$ref"].rsplit("/", 1)[1]
+                       for kind, content in operation.get("requestBody", {}).get("content", {}).items()})
+    integration = dict(operation["x-amazon-apigateway-integration"])
+    answers = integration.pop("responses", {})
+    backend = {"integrationHttpMethod": integration.pop("httpMethod")} if "httpMethod" in integration else {}
+    if "passthroughBehavior" in integration:
+        integration["passthroughBehavior"] = integration["passthroughBehavior"].upper()
+    gateways.put_integration(**where, **backend, **dict(integration, type=integration["type"].upper()))
+    for pattern, answer in answers.items():
+        chosen = {} if pattern == "default" else {"selectionPattern": pattern}
+        gateways.put_integration_response(**where, **chosen, **answer)
+
+
+def signed_in(facts):
+    """An access token of a new user, by the sign-in page with PKCE."""
+    pools, name, password = client("cognito-idp"), "ada@example.com", secrets.token_urlsafe(16) + "aA1!"
+    # MiniStack would make up a shorter password than the pool allows.
+    pools.admin_create_user(UserPoolId=facts["pool"], Username=name, TemporaryPassword=password, MessageAction="SUPPRESS")
+    pools.admin_set_user_password(UserPoolId=facts["pool"], Username=name, Password=password, Permanent=True)
+    verifier = secrets.token_urlsafe(48)
+    challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
+    form = {"client_id": facts["client"], "redirect_uri": facts["callback"]}
+    asked = {**form, "response_type": "code", "scope": " ".join(facts["scopes"]), "code_challenge": challenge, "code_challenge_method": "S256"}
+    headers, _ = posted(f"{facts['url']}/login", {**asked, "username": name, "password": password}, 302)
+    [code] = urllib.parse.parse_qs(urllib.parse.urlsplit(headers["location"]).query)["code"]
+    asked = {**form, "grant_type": "authorization_code", "code": code, "code_verifier": verifier}
+    return json.loads(posted(f"{facts['url']}/oauth2/token", asked, 200)[1])["access_token"]
+
+
+# What they share.
+
+
+def payment(user, description="Invoice 4711", **style):
+    fields = {"paymentId": str(uuid.uuid4()), "userId": user, "amount": "10.50", "currency": "GBP", "description": description}
+    return json.dumps(fields, **style).encode()
+
+
+def hostile(user):
+    """Each text as it is, on lines of its own, and with everything beyond ASCII escaped."""
+    for text in HOSTILE:
+        yield payment(user, text, ensure_ascii=False, indent=1)
+        yield payment(user, text)
+
+
+def accepted(gateway, token, body):
+    status, answer = request(gateway, token, ("PUT", "/submit", {}, body))
+    expect(status == 200, f"{body} was answered {status} {answer}")
+    answer = json.loads(answer)
+    expect(answer["status"] == "accepted" and answer["messageId"] and answer["requestId"], f"accepted without its ids: {answer}")
+    expect(answer["bodyMd5"] == md5(body), f"other bytes were queued than were sent: {answer}")
+    return answer
+
+
+def decided(gateway, token, body):
+    """What became of a payment, as soon as it is known."""
+    path = f"/payments/{json.loads(body)['paymentId']}?wait=20"
+    answer = until("there is an outcome", lambda: (lambda status, found: status == 200 and found)(*request(gateway, token, ("GET", path, {}, None))))
+    return json.loads(answer)
+
+
+def request(base, token, case):
+    method, path, changes, body = case
+    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {token}",
+               "X-Test-Request-Id": uuid.uuid4().hex, "X-Test-Time": str(time.time_ns() // 1_000_000), **changes}
+    status, _, answer = exchanged(method, base + path, {name: value for name, value in headers.items() if value}, body)
+    return status, answer
+
+
+def posted(url, form, status_wanted):
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    status, headers, body = exchanged("POST", url, headers, urllib.parse.urlencode(form))
+    expect(status == status_wanted, f"{url} was answered {status}: {body}")
+    return headers, body
+
+
+def exchanged(method, url, headers, body):
+    """One request with these headers and no others that say what a body is; redirections are not followed."""
+    where = urllib.parse.urlsplit(url)
+    connection = http.client.HTTPConnection(where.hostname, where.port, timeout=SECONDS_MAX)
+    try:
+        connection.request(method, f"{where.path}?{where.query}" if where.query else where.path, body, headers)
+        answer = connection.getresponse()
+        return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
+    finally:
+        connection.close()
+
+
+def client(service):
+    return botocore.session.get_session().create_client(service, region_name=os.environ["AWS_REGION"])
+
+
+def md5(body):
+    return hashlib.md5(body).hexdigest()
+
+
+def until(what, condition):
+    end = time.monotonic() + SECONDS_MAX
+    while not (found := condition()):
+        expect(time.monotonic() < end, f"waited {SECONDS_MAX} s until {what}")
+        time.sleep(0.2)
+    return found
+
+
+def expect(condition, otherwise):
+    if not condition:
+        sys.exit(f"emulators: {otherwise}")
+
+
+if __name__ == "__main__":
+    main()
