@@ -291,6 +291,10 @@ run "stack" {
     error_message = "Batches, window, pollers, reserved concurrency."
   }
   assert {
+    condition     = aws_api_gateway_account.this[0].reset_on_delete
+    error_message = "Destroying leaves no setting that points to a role that is gone."
+  }
+  assert {
     condition     = module.query_payments.reserved_concurrency == 300
     error_message = "Several hundred clients can wait at once, from a reserve of their own."
   }
