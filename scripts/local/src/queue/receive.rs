@@ -48,6 +48,32 @@ struct Candidate {
     receives: i64,
     sent_ms: i64,
     group: Option<String>,
+    /// Read at once where the message is likely to be taken: finding a row twice costs more.
+    rest: Option<Rest>,
+}
+
+/// What only the receiver of a message needs of it.
+struct Rest {
+    first_received_ms: Option<i64>,
+    source: Option<String>,
+    message_id: String,
+    trace: Option<String>,
+    attributes: Option<String>,
+    body: String,
+}
+
+impl Rest {
+    /// Reads these columns, the first of which stands at this place.
+    fn read(row: &Row<'_>, first: usize) -> rusqlite::Result<Self> {
+        Ok(Self {
+            first_received_ms: row.get(first)?,
+            source: row.get(first + 1)?,
+            message_id: row.get(first + 2)?,
+            trace: row.get(first + 3)?,
+            attributes: row.get(first + 4)?,
+            body: row.get(first + 5)?,
+        })
+    }
 }
 
 /// One receive.
@@ -239,17 +265,27 @@ impl Store {
         lane: &str,
         max: usize,
     ) -> Result<Vec<Candidate>, QueueError> {
-        let mut statement = self.connection.prepare_cached(
-            "SELECT number, receives, sent_ms, message_group FROM messages INDEXED BY due
-             WHERE queue = ? AND lane = ? AND due_ms <= ?
-             ORDER BY due_ms, receives, sent_ms, number LIMIT ?",
-        )?;
+        let has_rest = max <= receive.max;
+        let mut statement = self.connection.prepare_cached(match has_rest {
+            true => {
+                "SELECT number, receives, sent_ms, message_group,
+                        first_received_ms, source, message_id, trace, attributes, body
+                 FROM messages INDEXED BY due WHERE queue = ? AND lane = ? AND due_ms <= ?
+                 ORDER BY due_ms, receives, sent_ms, number LIMIT ?"
+            }
+            false => {
+                "SELECT number, receives, sent_ms, message_group
+                 FROM messages INDEXED BY due WHERE queue = ? AND lane = ? AND due_ms <= ?
+                 ORDER BY due_ms, receives, sent_ms, number LIMIT ?"
+            }
+        })?;
         let read = |row: &Row<'_>| {
             Ok(Candidate {
                 number: row.get(0)?,
                 receives: row.get(1)?,
                 sent_ms: row.get(2)?,
                 group: row.get(3)?,
+                rest: has_rest.then(|| Rest::read(row, 4)).transpose()?,
             })
         };
         let max = i64::try_from(max).unwrap_or(i64::MAX);
@@ -288,32 +324,17 @@ impl Store {
     fn take(&self, receive: &mut Receive, candidate: Candidate) -> Result<(), QueueError> {
         let (number, now_ms) = (candidate.number, receive.now_ms);
         let queue = receive.queue.id;
-        let mut taken = Taken {
-            handle: Handle { queue, number, receives: candidate.receives + 1 },
-            sent_ms: candidate.sent_ms,
-            group: candidate.group,
-            first_received_ms: now_ms,
-            source: None,
-            message_id: String::new(),
-            trace: None,
-            attributes: None,
-            body: String::new(),
-        };
         // Not RETURNING: it makes SQLite journal every page anew for every message.
-        self.connection
-            .prepare_cached(
-                "SELECT coalesce(first_received_ms, ?2), source, message_id, trace, attributes, body
-                 FROM messages WHERE number = ?1",
-            )?
-            .query_row([number, now_ms], |row| {
-                taken.first_received_ms = row.get(0)?;
-                taken.source = row.get(1)?;
-                taken.message_id = row.get(2)?;
-                taken.trace = row.get(3)?;
-                taken.attributes = row.get(4)?;
-                taken.body = row.get(5)?;
-                Ok(())
-            })?;
+        let rest = match candidate.rest {
+            Some(rest) => rest,
+            None => self
+                .connection
+                .prepare_cached(
+                    "SELECT first_received_ms, source, message_id, trace, attributes, body
+                     FROM messages WHERE number = ?",
+                )?
+                .query_row([number], |row| Rest::read(row, 0))?,
+        };
         self.connection
             .prepare_cached(
                 "UPDATE messages SET lane = ?4, due_ms = ?2, receives = receives + 1,
@@ -321,10 +342,20 @@ impl Store {
                  WHERE number = ?1",
             )?
             .execute(params![number, receive.until_ms, now_ms, LANE_OF_ALL])?;
-        let group = taken.group.as_deref();
+        let group = candidate.group.as_deref();
         receive.flight.put(number, group, now_ms, receive.until_ms);
-        receive.flight.sent(group, taken.sent_ms);
-        receive.taken.push(taken);
+        receive.flight.sent(group, candidate.sent_ms);
+        receive.taken.push(Taken {
+            handle: Handle { queue, number, receives: candidate.receives + 1 },
+            sent_ms: candidate.sent_ms,
+            first_received_ms: rest.first_received_ms.unwrap_or(now_ms),
+            source: rest.source,
+            message_id: rest.message_id,
+            trace: rest.trace,
+            group: candidate.group,
+            attributes: rest.attributes,
+            body: rest.body,
+        });
         Ok(())
     }
 
