@@ -70,6 +70,12 @@ async fn served(
     (api, serving)
 }
 
+/// The requests that a server got, as soon as it has given all its answers.
+async fn ended(serving: tokio::task::JoinHandle<Vec<(String, String)>>) -> Vec<(String, String)> {
+    let ended = tokio::time::timeout(Duration::from_secs(60), serving).await;
+    ended.expect("every answer was asked for").unwrap()
+}
+
 async fn received(stream: &mut TcpStream) -> (String, String) {
     let mut bytes = Vec::new();
     loop {
@@ -90,8 +96,8 @@ fn payment() -> Value {
 
 async fn the_example_client_repeats_the_same_bytes_until_it_is_answered() {
     let accepted = json!({ "status": "accepted", "requestId": "r", "bodyMd5": "ours" });
-    let somebody = json!({ "status": "stored", "requestId": "other", "bodyMd5": "other" });
-    let ours = json!({ "status": "stored", "requestId": "first", "bodyMd5": "ours" });
+    let unknown = json!({ "status": "of a newer version", "requestId": "r" });
+    let stored = json!({ "status": "stored", "requestId": "r" });
     let error = |code: &str| json!({ "code": code, "message": "", "requestId": "" });
     let ok = "200 OK";
     let (api, serving) = served(vec![
@@ -104,21 +110,21 @@ async fn the_example_client_repeats_the_same_bytes_until_it_is_answered() {
         ("404 Not Found\r\nretry-after: 21", error("not_found")),
         (ok, accepted.clone()),
         ("502 Bad Gateway", error("internal_error")),
-        (ok, somebody),
+        (ok, unknown),
         (ok, accepted),
-        (ok, ours),
+        (ok, stored),
     ])
     .await;
     let started = std::time::Instant::now();
     assert_eq!(Client::new(&api, "t", PAUSE).pay(&payment()).await, Ok(Outcome::Stored));
     assert!(started.elapsed() >= Duration::from_secs(1), "it waits as long as it is told");
-    let requests = serving.await.unwrap();
+    let requests = ended(serving).await;
     let id = "7d4df5ae-3f6b-4c27-9d0e-5b6c1c1f0a41";
     for (line, body) in &requests {
         if line.starts_with("PUT") {
             assert_eq!((line.as_str(), body), ("PUT /submit HTTP/1.1", &payment().to_string()));
         } else {
-            assert_eq!(*line, format!("GET /payments/{id}?wait=25 HTTP/1.1"));
+            assert_eq!(*line, format!("GET /payments/{id}?requestId=r&wait=25 HTTP/1.1"));
         }
     }
     let puts = requests.iter().filter(|(line, _)| line.starts_with("PUT")).count();
@@ -135,9 +141,9 @@ async fn the_example_client_stops_at_what_repeating_cannot_mend() {
     ] {
         let (api, serving) = served(vec![(head, json!({ "code": code }))]).await;
         assert_eq!(Client::new(&api, "t", PAUSE).pay(&payment()).await, Err(expected));
-        assert_eq!(serving.await.unwrap().len(), 1, "{head}");
+        assert_eq!(ended(serving).await.len(), 1, "{head}");
     }
     let (api, serving) = served(vec![("500 Internal Server Error", Value::Null); 8]).await;
     assert_eq!(Client::new(&api, "t", PAUSE).pay(&payment()).await, Err(Failure::GaveUp));
-    assert_eq!(serving.await.unwrap().len(), 8, "it gives up");
+    assert_eq!(ended(serving).await.len(), 8, "it gives up");
 }
