@@ -1,4 +1,4 @@
-//! An example client: the README's rules for clients as code, to be copied.
+//! An example client: the rules of `schema/README.md` as code, to be copied.
 //!
 //! It submits a payment and says what became of it. It repeats what may help, always the same bytes with
 //! the same paymentId, pauses longer each time, and stops at what repeating cannot mend.

@@ -1,4 +1,4 @@
-//! The tables, and the only room that knows DynamoDB: what an item is, how it is written once and
+//! The tables, and the only crate that knows DynamoDB: what an item is, how it is written once and
 //! never overwritten, and whether an error is worth another try.
 //!
 //! - [`PaymentsTable`]: the writes.

@@ -1,4 +1,4 @@
-//! What the comparison found, as Markdown for the README and as JSON.
+//! What the comparison found, as Markdown for `scripts/bench/README.md` and as JSON.
 
 use std::fmt;
 

@@ -12,9 +12,9 @@
 //!
 //! What a request holds leaves it for the queue and the functions, and is never logged. Every 401 looks
 //! the same from outside; the log says what was wrong with the token, and never the token.
-//! Differences to AWS: a body over 8 KiB is answered 413 here and by the firewall's 403 there, and there
-//! is no firewall. Only a deployed gateway can show how it escapes what it repeats in a 400; here the
-//! answer is JSON whatever a body holds.
+//! Differences to AWS: there is no firewall. A body over 8 KiB, which the firewall refuses there, is refused
+//! here by the gateway, with the same 413. Only a deployed gateway can show how it escapes what it repeats
+//! in a 400; here the answer is JSON whatever a body holds.
 
 mod authorizer;
 mod context;
