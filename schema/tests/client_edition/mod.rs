@@ -147,6 +147,11 @@ fn for_clients(operations: &Value) -> Value {
             "schema": { "$ref": "#/components/schemas/TooLarge" },
             "example": { "message": "Request Too Long" },
         });
+        // The other spellings of JSON are for clients that add a charset of their own accord.
+        let body = operation.pointer_mut("/requestBody/content").and_then(Value::as_object_mut);
+        if let Some(content) = body {
+            content.retain(|name, _| name == "application/json");
+        }
         let parameters = operation.get_mut("parameters").and_then(Value::as_array_mut);
         for parameter in parameters.into_iter().flatten() {
             let name = parameter["name"].as_str().expect("a name").to_owned();

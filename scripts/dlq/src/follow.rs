@@ -1,7 +1,7 @@
 //! What became of letters that were sent back.
 //!
 //! A letter is known by its request: the tables name it, and a message keeps it through every re-drive.
-//! What the tables say of it is its [`crate::standing`]; it is **back** when the dead-letter queue holds
+//! What the tables say of it is its `standing`; it is **back** when the dead-letter queue holds
 //! its request with a higher re-drive count. Until one of these is known, it is under way.
 
 use std::collections::{BTreeMap, HashMap};

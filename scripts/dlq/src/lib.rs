@@ -8,7 +8,7 @@
 //! - [`redrive`], [`native`]: sending letters back; by the queue's own move task.
 //! - [`send`]: into the main queue first, out of the dead-letter queue after.
 //! - [`follow`]: what became of those that were sent back.
-//! - [`standing`]: what the tables know of a submission, and what they are told of it.
+//! - `standing`: what the tables know of a submission, and what they are told of it.
 //! - [`archive`]: letters in a file, byte for byte; `export`.
 //! - [`discard`], [`restore`]: into such a file and away; back out of it.
 //! - [`reconcile`]: what clients are told, beside what lies in the queue.
