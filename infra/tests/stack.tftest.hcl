@@ -541,10 +541,10 @@ run "accounts_differ_in_quotas_and_identity_providers" {
     error_message = "A new account has no concurrency to divide."
   }
   assert {
-    condition = one(jsondecode(aws_iam_role.operator[0].assume_role_policy).Statement).Condition == {
+    condition = jsonencode(one(jsondecode(aws_iam_role.operator[0].assume_role_policy).Statement).Condition) == jsonencode({
       ArnLike      = { "aws:PrincipalArn" = var.operator_role_arns }
       StringEquals = { "aws:PrincipalTag/team" = "payments" }
-    }
+    })
     error_message = "Where the identity provider tags its operators, the tag is demanded."
   }
 }

@@ -13,8 +13,13 @@ use crate::record::{Kind, Record};
 /// The condition under which a payment is put.
 const NOT_STORED: &str = "attribute_not_exists(paymentId)";
 
-/// The condition under which a record is written.
+/// The condition under which a record is written that is not a held one.
 const NOT_FINAL: &str = "attribute_not_exists(userId) OR #kind IN (:held, :discarded)";
+
+/// The condition under which a held record is written. An operator can discard a letter before the
+/// function that sent it has recorded it as held: then it stays discarded.
+const NOT_DISCARDED_SINCE: &str = "attribute_not_exists(userId) OR #kind = :held OR \
+                                   (#kind = :discarded AND recordedAt < :recordedAt)";
 
 /// The two tables. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -88,7 +93,7 @@ impl PaymentsTable {
 
     /// Records a submission that is not the stored one. A refusal or a duplicate is final: it is written
     /// once. A record that is held or discarded gives way to any other, so that each further death
-    /// renews it.
+    /// renews it; only what was held before it was discarded comes too late.
     ///
     /// # Errors
     /// Any answer of the table other than success and a failed condition, and no answer at all.
@@ -98,10 +103,17 @@ impl PaymentsTable {
             .put_item()
             .table_name(&self.refusals)
             .set_item(Some(record.to_item()?))
-            .condition_expression(NOT_FINAL)
             .expression_attribute_names("#kind", "kind")
             .expression_attribute_values(":held", text(Kind::Held.name()))
             .expression_attribute_values(":discarded", text(Kind::Discarded.name()));
+        let put = match record.kind {
+            Kind::Held => put
+                .condition_expression(NOT_DISCARDED_SINCE)
+                .expression_attribute_values(":recordedAt", text(&record.recorded_at)),
+            Kind::Refused | Kind::Duplicate | Kind::Discarded => {
+                put.condition_expression(NOT_FINAL)
+            }
+        };
         match put.send().await {
             Ok(_) => Ok(()),
             Err(error) => match condition_failed(&error) {

@@ -138,10 +138,16 @@ async fn a_record_gives_way_only_where_it_is_held_or_discarded() {
         assert_eq!(table.record(&record(kind)).await, Ok(()));
         let asked = wire.asked.lock().unwrap().remove(0);
         assert_eq!(asked["TableName"], "Refusals");
-        let condition = "attribute_not_exists(userId) OR #kind IN (:held, :discarded)";
+        let mut values = json!({ ":held": { "S": "held" }, ":discarded": { "S": "discarded" } });
+        let condition = if kind == Kind::Held {
+            values[":recordedAt"] = json!({ "S": "1970-01-01T00:00:00.000Z" });
+            "#kind = :held OR (#kind = :discarded AND recordedAt < :recordedAt)"
+        } else {
+            "#kind IN (:held, :discarded)"
+        };
+        let condition = format!("attribute_not_exists(userId) OR {condition}");
         assert_eq!(asked["ConditionExpression"], condition);
         assert_eq!(asked["ExpressionAttributeNames"], json!({ "#kind": "kind" }));
-        let values = json!({ ":held": { "S": "held" }, ":discarded": { "S": "discarded" } });
         assert_eq!(asked["ExpressionAttributeValues"], values);
         assert_eq!(asked["Item"]["kind"], json!({ "S": kind.to_string() }));
         assert_eq!(asked["Item"]["paymentId#requestId"], json!({ "S": "id#r-1" }));

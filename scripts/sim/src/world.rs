@@ -381,9 +381,13 @@ impl World {
         let key = (record.user_id.clone(), record.payment_and_request.clone());
         let replaces_refusal =
             record.kind == Kind::Held && self.is_sabotaged(Sabotage::HeldReplacesRefusal);
-        let writes = match self.refusals.get(&key).map(|known| known.kind) {
-            None | Some(Kind::Held | Kind::Discarded) => true,
-            Some(Kind::Refused | Kind::Duplicate) => replaces_refusal,
+        let known = self.refusals.get(&key);
+        let writes = match (known.map(|known| known.kind), record.kind) {
+            (Some(Kind::Discarded), Kind::Held) => {
+                known.is_some_and(|known| known.recorded_at < record.recorded_at)
+            }
+            (None | Some(Kind::Held | Kind::Discarded), _) => true,
+            (Some(Kind::Refused | Kind::Duplicate), _) => replaces_refusal,
         };
         self.log(|| format!("record {record:?}: {}", if writes { "written" } else { "exists" }));
         if self.is_sabotaged(Sabotage::RefusedAgain) {

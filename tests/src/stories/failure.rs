@@ -129,23 +129,25 @@ async fn a_record_gives_way_only_where_it_is_held_or_discarded() {
         body_md5: String::new(),
         schema_version: 1,
     };
-    let record = |kind: Kind, reason: &'static str| {
+    let record = |kind: Kind, reason: &'static str, now_ms: i64| {
         let because = Because { kind, reason, message: String::new(), fields: Vec::new() };
-        Record::new("user", None, &submission, Some("body"), because, 0)
+        Record::new("user", None, &submission, Some("body"), because, now_ms)
     };
     let refused = Refusal::OwnerMismatch.reason();
-    for (kind, reason, left) in [
-        (Kind::Held, "throttled", ("held", "throttled")),
-        (Kind::Held, "timed_out", ("held", "timed_out")),
-        (Kind::Discarded, "by_operator", ("discarded", "by_operator")),
-        (Kind::Held, "throttled", ("held", "throttled")),
-        (Kind::Refused, refused, ("refused", refused)),
-        (Kind::Refused, "conflict", ("refused", refused)),
-        (Kind::Duplicate, "duplicate", ("refused", refused)),
-        (Kind::Held, "throttled", ("refused", refused)),
-        (Kind::Discarded, "by_operator", ("refused", refused)),
+    for (kind, reason, now_ms, left) in [
+        (Kind::Held, "throttled", 1, ("held", "throttled")),
+        (Kind::Held, "timed_out", 2, ("held", "timed_out")),
+        (Kind::Discarded, "by_operator", 3, ("discarded", "by_operator")),
+        // It died before it was discarded, and is only now recorded as held.
+        (Kind::Held, "throttled", 2, ("discarded", "by_operator")),
+        (Kind::Held, "throttled", 4, ("held", "throttled")),
+        (Kind::Refused, refused, 5, ("refused", refused)),
+        (Kind::Refused, "conflict", 6, ("refused", refused)),
+        (Kind::Duplicate, "duplicate", 7, ("refused", refused)),
+        (Kind::Held, "throttled", 8, ("refused", refused)),
+        (Kind::Discarded, "by_operator", 9, ("refused", refused)),
     ] {
-        table.record(&record(kind, reason)).await.unwrap();
+        table.record(&record(kind, reason, now_ms)).await.unwrap();
         let records = stack.records().await;
         assert_eq!(records.len(), 1);
         assert_eq!((text(&records[0], "kind"), text(&records[0], "reason")), left);
