@@ -136,7 +136,7 @@ async fn repeated(
     let md5 = &record.submission.body_md5;
     let is_same_bytes = !md5.is_empty() && *md5 == stored.body_md5;
     let body = if is_same_bytes { None } else { Some(record.body.as_str()) };
-    write(edges, invocation, record, because, body).await?;
+    write(edges, record, because, body, invocation.now_ms()).await?;
     Ok(Outcome::Duplicate)
 }
 
@@ -152,7 +152,7 @@ async fn refuse(
         message: refusal.to_string(),
         fields: refusal.fields(),
     };
-    write(edges, invocation, record, because, Some(&record.body)).await?;
+    write(edges, record, because, Some(&record.body), invocation.now_ms()).await?;
     Ok(Outcome::Refused(refusal))
 }
 
@@ -174,7 +174,9 @@ pub async fn give_up(
         }
         return Outcome::Retry(reason);
     }
-    let dead_letter = dead_letter(invocation, record, &unfinished);
+    // Taken before the letter is sent: an operator who discards it does so later.
+    let died_ms = invocation.now_ms();
+    let dead_letter = dead_letter(invocation, record, &unfinished, died_ms);
     if let Err(failure) = edges.send_dead_letter(record, &dead_letter).await {
         // The queue delivers it again, or moves it to the dead-letter queue itself.
         tracing::error!(messageId = record.message_id, %failure, "dead letter not sent");
@@ -187,7 +189,7 @@ pub async fn give_up(
         fields: Vec::new(),
     };
     if record.envelope.sub.is_some()
-        && let Err(failure) = write(edges, invocation, record, because, Some(&record.body)).await
+        && let Err(failure) = write(edges, record, because, Some(&record.body), died_ms).await
     {
         // The dead letter is what counts; the record only tells the client.
         tracing::warn!(messageId = record.message_id, %failure, "held record not written");
@@ -210,7 +212,12 @@ fn retry_delay(config: &Config, record: &Record) -> Duration {
     Duration::from_secs(delay.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX))
 }
 
-fn dead_letter(invocation: &Invocation, record: &Record, unfinished: &Unfinished) -> DeadLetter {
+fn dead_letter(
+    invocation: &Invocation,
+    record: &Record,
+    unfinished: &Unfinished,
+    died_ms: i64,
+) -> DeadLetter {
     let before = record.envelope.dead_letter.as_ref();
     DeadLetter {
         reason: unfinished.reason,
@@ -218,7 +225,7 @@ fn dead_letter(invocation: &Invocation, record: &Record, unfinished: &Unfinished
         original_message_id: record.submission.message_id.clone(),
         receive_count: record.receive_count,
         function_version: invocation.function_version.clone(),
-        at: rfc3339(invocation.now_ms()),
+        at: rfc3339(died_ms),
         redrive_count: before.map_or(0, |dead_letter| dead_letter.redrive_count),
     }
 }
@@ -226,10 +233,10 @@ fn dead_letter(invocation: &Invocation, record: &Record, unfinished: &Unfinished
 /// Puts a submission on record under its verified user.
 async fn write(
     edges: &impl Edges,
-    invocation: &Invocation,
     record: &Record,
     because: Because,
     body: Option<&str>,
+    now_ms: i64,
 ) -> Result<(), Failure> {
     let Some(sub) = &record.envelope.sub else { unreachable!("nobody to record it for") };
     let payment_id = readable_payment_id(&record.body);
@@ -239,7 +246,7 @@ async fn write(
         &record.submission,
         body,
         because,
-        invocation.now_ms(),
+        now_ms,
     );
     edges.record(&entry).await
 }
