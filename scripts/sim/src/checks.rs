@@ -204,8 +204,12 @@ impl World {
                 beside.is_some_and(is_other)
                     && matches!(kind, Some(Kind::Duplicate | Kind::Refused))
             }
-            // Whether for the right reason was checked when it was recorded.
-            Outcome::Refused(_) => kind == Some(Kind::Refused),
+            // Whether for the right reason was checked when it was recorded. What the stricter version
+            // judged before the same payment was stored may be on record as a duplicate by now.
+            Outcome::Refused(_) => {
+                kind == Some(Kind::Refused)
+                    || (self.strict_version.is_some() && kind == Some(Kind::Duplicate))
+            }
             Outcome::Dead(_) => has_letter,
             Outcome::Retry(_) => false,
         }
