@@ -12,10 +12,9 @@ use crate::faults::{Fault, Place};
 /// An outcome and what tells it from the others of its name.
 pub type Branch = (&'static str, &'static str);
 
-/// Reasons for a retry or a death.
-pub const REASONS: [DeadReason; 13] = [
+/// Reasons for a retry or a death. Every message here is a payment, so none is of an unknown kind.
+pub const REASONS: [DeadReason; 12] = [
     DeadReason::Unverified,
-    DeadReason::UnknownKind,
     DeadReason::Throttled,
     DeadReason::Unavailable,
     DeadReason::TimedOut,
