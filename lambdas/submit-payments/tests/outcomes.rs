@@ -51,6 +51,7 @@ struct Faults {
     read: bool,
     record: bool,
     dead_letter: bool,
+    dead_letter_takes: Duration,
     dead_letter_panics: bool,
     postpone: bool,
 }
@@ -119,6 +120,7 @@ impl Edges for World {
         dead_letter: &DeadLetter,
     ) -> Result<(), QueueFailure> {
         assert!(!self.faults.dead_letter_panics, "told to panic");
+        tokio::time::sleep(self.faults.dead_letter_takes).await;
         if self.faults.dead_letter {
             return Err(QueueFailure { attempted: "send", code: "told to fail".to_owned() });
         }
@@ -296,6 +298,17 @@ async fn a_body_that_cannot_be_read_any_more_is_the_stored_one_by_its_request() 
     }
     let record = &world.records.lock().unwrap()[0];
     assert_eq!(record.payment_and_request, format!("{}#r-n", payment_id(1)), "found by its id");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_held_record_bears_the_moment_of_the_death_and_not_of_its_writing() {
+    let put = Some(DeadReason::CollectionFull);
+    let dead_letter_takes = Duration::from_secs(1);
+    let world = failing(Faults { put, dead_letter_takes, ..Faults::default() });
+    outcome(&world, message("m", &body(1))).await;
+    let (_, dead_letter) = world.dead_letters.lock().unwrap()[0].clone();
+    // An operator who discards the letter meanwhile does so later, and is not overruled.
+    assert_eq!(world.records.lock().unwrap()[0].recorded_at, dead_letter.at);
 }
 
 #[tokio::test(start_paused = true)]
