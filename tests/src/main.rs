@@ -39,7 +39,7 @@ fn main() -> ExitCode {
     let program = arguments.next().unwrap();
     match std::env::args().nth(1).as_deref() {
         Some(PIPELINE) => local::main(std::iter::once(program).chain(arguments.skip(1))),
-        Some(WORKBENCH) => dlq::main(std::iter::once(program).chain(arguments.skip(1))),
+        Some(WORKBENCH) => ops::main(std::iter::once(program).chain(arguments.skip(1))),
         // The pipeline starts its functions as this binary, too.
         Some("function") => local::main(std::iter::once(program).chain(arguments)),
         _ => libtest_mimic::run(&Arguments::from_args(), stories::all()).exit_code(),

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use payments_table::{Failure, Kind, Listing, PaymentsTable, Position, Record};
 use schema::answer::{PaymentList, PaymentStatus, Status};
 use schema::text::PaymentId;
+use tables::{Failure, Kind, Listing, PaymentsTable, Position, Record};
 use tokio::time::Instant;
 
 use crate::config::Config;

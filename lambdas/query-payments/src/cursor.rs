@@ -7,8 +7,8 @@
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use payments_table::Position;
 use sha2::Sha256;
+use tables::Position;
 
 use crate::request::{Filter, Invalid};
 

@@ -23,8 +23,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use lambda_runtime::{LambdaEvent, service_fn};
-use payments_table::environment::Environment;
-use payments_table::{PaymentsTable, connection};
+use tables::environment::Environment;
+use tables::{PaymentsTable, connection};
 use tracing_subscriber::EnvFilter;
 
 use crate::answer::Reader;

@@ -1,6 +1,6 @@
 //! The deployed function: see the library.
 
-use payments_table::environment::Process;
+use tables::environment::Process;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {

@@ -1,7 +1,7 @@
 //! What was found in the tables, as the API answers it.
 
-use payments_table::{Kind, PaymentItem, Record};
 use schema::answer::{Attempt, PaymentStatus, Status, StoredPayment};
+use tables::{Kind, PaymentItem, Record};
 
 /// What became of a payment: the stored one, or else the newest refusal, or else that it is held, or
 /// else that it is discarded. `None` when nothing is known. The records come newest first.
@@ -101,8 +101,8 @@ fn attempt(record: Record) -> Attempt {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use payments_table::Submission;
-    use payments_table::record::Because;
+    use tables::Submission;
+    use tables::record::Because;
 
     fn record(kind: Kind, request_id: &str) -> Record {
         let because = Because {

@@ -159,12 +159,7 @@ impl Event {
                     self.parameters(["status", "from", "to", "limit", "cursor"])?;
                 Ok(Question::Payments {
                     filter: filter(status, from, to)?,
-                    limit: number(
-                        "limit",
-                        limit,
-                        1..=payments_table::query::PAGE_MAX,
-                        LIMIT_DEFAULT,
-                    )?,
+                    limit: number("limit", limit, 1..=tables::query::PAGE_MAX, LIMIT_DEFAULT)?,
                     cursor: cursor.map(checked_cursor).transpose()?,
                 })
             }

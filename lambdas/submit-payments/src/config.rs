@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use payments_table::environment::{BadVariable, Environment};
+use tables::environment::{BadVariable, Environment};
 
 /// What the function must know.
 #[derive(Debug, Clone, PartialEq, Eq)]

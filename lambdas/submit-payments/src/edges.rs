@@ -10,12 +10,12 @@ use aws_sdk_sqs::primitives::Blob;
 use aws_sdk_sqs::types::{
     MessageAttributeValue, MessageSystemAttributeNameForSends, MessageSystemAttributeValue,
 };
-use payments_table::direct::Direct;
-use payments_table::environment::Environment;
-use payments_table::{Failure, PaymentItem, PaymentsTable, Put, Submission, connection};
 use schema::envelope::{DeadLetter, attribute};
 use schema::payment::Payment;
 use schema::refusal::Refusal;
+use tables::direct::Direct;
+use tables::environment::Environment;
+use tables::{Failure, PaymentItem, PaymentsTable, Put, Submission, connection};
 
 use crate::config::Config;
 use crate::record::Record;
@@ -46,10 +46,7 @@ pub trait Edges: Sync {
     ) -> impl Future<Output = Result<Option<PaymentItem>, Failure>> + Send;
 
     /// Records a submission that is not the stored one; what is final on record stays.
-    fn record(
-        &self,
-        record: &payments_table::Record,
-    ) -> impl Future<Output = Result<(), Failure>> + Send;
+    fn record(&self, record: &tables::Record) -> impl Future<Output = Result<(), Failure>> + Send;
 
     /// Sends a message to the dead-letter queue: the body byte for byte, its group and every attribute
     /// as they are, and the dead letter in place of an older one.
@@ -133,7 +130,7 @@ impl Edges for Aws {
         self.table.payment(user_id, payment_id).await
     }
 
-    async fn record(&self, record: &payments_table::Record) -> Result<(), Failure> {
+    async fn record(&self, record: &tables::Record) -> Result<(), Failure> {
         self.table.record(record).await
     }
 

@@ -24,8 +24,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_lambda_events::sqs::SqsBatchResponse;
 use lambda_runtime::{LambdaEvent, service_fn};
-use payments_table::environment::Environment;
 use serde_json::value::RawValue;
+use tables::environment::Environment;
 
 use crate::batch::Invocation;
 use crate::config::Config;

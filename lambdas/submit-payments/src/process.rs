@@ -3,14 +3,14 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
-use payments_table::record::Because;
-use payments_table::{Failure, Kind, PaymentItem, Put};
 use schema::envelope::{DeadLetter, DeadReason};
 use schema::json::parse_object;
 use schema::payment::{Payment, readable_payment_id};
 use schema::refusal::Refusal;
 use schema::text::PaymentId;
 use schema::timestamp::rfc3339;
+use tables::record::Because;
+use tables::{Failure, Kind, PaymentItem, Put};
 
 use crate::batch::Invocation;
 use crate::config::Config;
@@ -240,7 +240,7 @@ async fn write(
 ) -> Result<(), Failure> {
     let Some(sub) = &record.envelope.sub else { unreachable!("nobody to record it for") };
     let payment_id = readable_payment_id(&record.body);
-    let entry = payments_table::Record::new(
+    let entry = tables::Record::new(
         sub,
         payment_id.as_ref().map(PaymentId::as_str),
         &record.submission,

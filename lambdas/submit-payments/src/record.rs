@@ -1,12 +1,12 @@
 //! One record: what it says, and what is to be done with it. Pure: no clock, no network, no SDK.
 
 use aws_lambda_events::sqs::{SqsMessage, SqsMessageAttribute};
-use payments_table::{PaymentItem, Submission};
 use schema::canonical;
 use schema::envelope::{Envelope, Kind, SCHEMA_VERSION};
 use schema::json::Object;
 use schema::payment::Payment;
 use schema::refusal::Refusal;
+use tables::{PaymentItem, Submission};
 
 /// A record of the queue's event, read. Its `Debug` form leaves out the body.
 #[derive(Clone)]

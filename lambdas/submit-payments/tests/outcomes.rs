@@ -9,9 +9,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use aws_lambda_events::sqs::SqsEvent;
-use payments_table::failure::Operation;
-use payments_table::item::{of_payment, read_payment};
-use payments_table::{Failure, Kind, PaymentItem, Put, Submission};
 use schema::envelope::{DeadLetter, DeadReason};
 use schema::payment::Payment;
 use schema::refusal::Refusal;
@@ -21,6 +18,9 @@ use submit_payments::config::Config;
 use submit_payments::edges::{Edges, QueueFailure};
 use submit_payments::outcome::Outcome;
 use submit_payments::record::Record;
+use tables::failure::Operation;
+use tables::item::{of_payment, read_payment};
+use tables::{Failure, Kind, PaymentItem, Put, Submission};
 
 const USER: &str = "5f2c8d34-1b7e-4e0a-8c55-90d1e2f3a4b5";
 const OTHER_USER: &str = "6f2c8d34-1b7e-4e0a-8c55-90d1e2f3a4b5";
@@ -31,7 +31,7 @@ const LEFT: Duration = Duration::from_secs(15);
 #[derive(Default)]
 struct World {
     payments: Mutex<BTreeMap<(String, String), PaymentItem>>,
-    records: Mutex<Vec<payments_table::Record>>,
+    records: Mutex<Vec<tables::Record>>,
     dead_letters: Mutex<Vec<(String, DeadLetter)>>,
     postponed: Mutex<Vec<(String, Duration)>>,
     in_flight: AtomicUsize,
@@ -106,7 +106,7 @@ impl Edges for World {
         Ok(self.payments.lock().unwrap().get(&key).cloned())
     }
 
-    async fn record(&self, record: &payments_table::Record) -> Result<(), Failure> {
+    async fn record(&self, record: &tables::Record) -> Result<(), Failure> {
         if self.faults.record {
             return Err(failure(Operation::RecordRefusal, DeadReason::Throttled));
         }

@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use bigdecimal::BigDecimal;
-use payments_table::item::{Item, read_payment};
-use payments_table::{Kind, Record};
 use query_payments::outcome::{of_payment, of_submission};
 use schema::answer::Status;
 use schema::envelope::{DeadLetter, DeadReason, attribute};
 use serde_json::Value;
 use submit_payments::outcome::Outcome;
+use tables::item::{Item, read_payment};
+use tables::{Kind, Record};
 use tokio::time::Instant;
 
 use crate::clients::{Class, Key, number_of, request_id};

@@ -5,14 +5,14 @@ use std::panic::resume_unwind;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use payments_table::failure::Operation;
-use payments_table::item::of_payment;
-use payments_table::{Failure, Kind, PaymentItem, Put, Submission};
 use schema::envelope::{DeadLetter, DeadReason, attribute};
 use schema::payment::Payment;
 use schema::refusal::Refusal;
 use submit_payments::edges::{Edges, QueueFailure};
 use submit_payments::record::Record;
+use tables::failure::Operation;
+use tables::item::of_payment;
+use tables::{Failure, Kind, PaymentItem, Put, Submission};
 use tokio::time::{Instant, sleep};
 
 use crate::clients::{STRICT_AMOUNT_MINOR_MAX, number_of};
@@ -181,7 +181,7 @@ impl Edges for Function<'_> {
         }
     }
 
-    async fn record(&self, record: &payments_table::Record) -> Result<(), Failure> {
+    async fn record(&self, record: &tables::Record) -> Result<(), Failure> {
         let is_forgotten = match record.kind {
             Kind::Duplicate => self.is_sabotaged(Sabotage::DuplicateForgotten),
             Kind::Refused | Kind::Held | Kind::Discarded => {

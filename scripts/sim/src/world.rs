@@ -7,10 +7,10 @@ use std::time::Duration;
 use aws_sdk_dynamodb::types::AttributeValue;
 use bigdecimal::BigDecimal;
 use fastrand::Rng;
-use payments_table::item::{Item, read_payment};
-use payments_table::record::Because;
-use payments_table::{Kind, PaymentItem, Put, Record};
 use schema::envelope::{DeadReason, attribute};
+use tables::item::{Item, read_payment};
+use tables::record::Because;
+use tables::{Kind, PaymentItem, Put, Record};
 use tokio::time::Instant;
 
 use crate::clients::{Class, Key, Submission, request_id};
@@ -530,7 +530,7 @@ impl World {
             message: "discarded".to_owned(),
             fields: Vec::new(),
         };
-        let submission = payments_table::Submission {
+        let submission = tables::Submission {
             request_id: request_id(number),
             message_id: letter.id(),
             accepted_at_ms: 0,

@@ -3,10 +3,10 @@
 use aws_sdk_sqs::types::MessageSystemAttributeName;
 use futures::future::join_all;
 use libtest_mimic::Trial;
-use payments_table::record::Because;
-use payments_table::{Kind, PaymentsTable, Record, Submission};
 use schema::refusal::Refusal;
 use serde_json::{Value, json};
+use tables::record::Because;
+use tables::{Kind, PaymentsTable, Record, Submission};
 
 use super::{every_one_has_its_outcome, mixed_payments, seed, submit_all, trials};
 use crate::stack::{Stack, dead_letter, text, until};

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use indicatif::ProgressBar;
-use payments_table::{Failure, PaymentsTable};
+use tables::{Failure, PaymentsTable};
 
 use crate::hold::Wish;
 use crate::letter::Letter;

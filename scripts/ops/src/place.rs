@@ -9,9 +9,9 @@ use aws_credential_types::Credentials;
 use aws_smithy_http_client::Builder;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use clap::Args;
-use payments_table::PaymentsTable;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tables::PaymentsTable;
 
 use crate::queue::Error;
 

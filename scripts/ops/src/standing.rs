@@ -5,13 +5,13 @@
 //! certain even before the function has looked, because an item never changes. Only of a submission that
 //! is none of these anything is written here, or that it is a duplicate.
 
-use payments_table::record::Because;
-use payments_table::{Failure, Kind, PaymentItem, PaymentsTable, Record, Submission};
 use schema::canonical;
 use schema::envelope::SCHEMA_VERSION;
 use schema::json::parse_object;
 use schema::payment::readable_payment_id;
 use schema::text::PaymentId;
+use tables::record::Because;
+use tables::{Failure, Kind, PaymentItem, PaymentsTable, Record, Submission};
 
 use crate::letter::Letter;
 use crate::{ms_of, now_ms};

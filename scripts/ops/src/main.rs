@@ -1,5 +1,5 @@
 //! `cargo dlq`: see the library.
 
 fn main() -> std::process::ExitCode {
-    dlq::main(std::env::args_os())
+    ops::main(std::env::args_os())
 }

@@ -64,7 +64,7 @@ async fn begin(
 ) -> Result<Audit, Error> {
     let has_client = |letter: &Letter| Submitted::by_letter(letter).is_some();
     if desk.place.tables.is_none() && letters.iter().any(has_client) {
-        let text = "to tell the clients, give --payments-table and --refusals-table";
+        let text = "to tell the clients, give --tables and --refusals-table";
         return Err(Error::Configuration(text.to_owned()));
     }
     let about = json!({

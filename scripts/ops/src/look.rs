@@ -343,7 +343,7 @@ pub async fn show(desk: &Desk, id: &str, as_json: bool, reveal: bool) -> Result<
     let standing = match known {
         Some(Ok(standing)) => in_words(&standing),
         Some(Err(failure)) => format!("unknown: {failure}"),
-        None => "unknown: give --payments-table and --refusals-table".to_owned(),
+        None => "unknown: give --tables and --refusals-table".to_owned(),
     };
     let query = log_query(&desk.place.logs, letter.request_id());
     if as_json {

@@ -6,9 +6,9 @@ use std::num::NonZeroU32;
 use std::time::Instant;
 
 use clap::Args;
-use payments_table::PaymentsTable;
 use schema::envelope::DeadReason;
 use serde_json::json;
+use tables::PaymentsTable;
 
 use crate::audit::Audit;
 use crate::filter::Filter;
@@ -75,7 +75,7 @@ impl How {
         match &desk.place.tables {
             _ if self.no_follow => Ok(None),
             None if self.yes => Err(Error::Configuration(
-                "to follow the messages, give --payments-table and --refusals-table; or give \
+                "to follow the messages, give --tables and --refusals-table; or give \
                  --no-follow"
                     .to_owned(),
             )),

@@ -23,11 +23,11 @@ use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 use hmac::{Hmac, KeyInit, Mac};
-use payments_table::direct::Direct;
-use payments_table::{Failure, PaymentsTable, Put, Submission};
 use schema::payment::Payment;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use tables::direct::Direct;
+use tables::{Failure, PaymentsTable, Put, Submission};
 
 const BODY: &str = include_str!("../../../tests/fixtures/payment-from-newer-gateway.json");
 const KEY: &str = "AKIDEXAMPLE";

@@ -14,12 +14,12 @@ use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_runtime_api::http::{Response, StatusCode};
 use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::retry::RetryConfig;
-use payments_table::item::of_payment;
-use payments_table::record::Because;
-use payments_table::{Kind, Listing, Page, PaymentsTable, Position, Put, Record, Submission};
 use schema::envelope::DeadReason;
 use schema::payment::Payment;
 use serde_json::{Value, json};
+use tables::item::of_payment;
+use tables::record::Because;
+use tables::{Kind, Listing, Page, PaymentsTable, Position, Put, Record, Submission};
 
 const BODY: &str = include_str!("../../../tests/fixtures/payment-minimal-v1.json");
 

@@ -5,9 +5,9 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use futures::StreamExt;
-use payments_table::{Failure, Kind, PaymentsTable, Record};
 use schema::timestamp::rfc3339;
 use serde_json::json;
+use tables::{Failure, Kind, PaymentsTable, Record};
 
 use crate::audit::Audit;
 use crate::filter::Filter;
@@ -49,7 +49,7 @@ struct Compared {
 /// The queue or a table gives no answer, the tables are not known, or the audit log cannot be written.
 pub async fn reconcile(desk: &Desk, yes: bool) -> Result<Ending, Error> {
     let Some(tables) = &desk.place.tables else {
-        let text = "to compare records with letters, give --payments-table and --refusals-table";
+        let text = "to compare records with letters, give --tables and --refusals-table";
         return Err(Error::Configuration(text.to_owned()));
     };
     let holder = desk.holder();
