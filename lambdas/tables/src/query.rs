@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
-use schema::envelope::DeadReason;
+use function::failure::CallFailure;
 
 use crate::failure::{Failure, Operation};
 use crate::item::{self, Item, PaymentItem, text_of};
@@ -221,8 +221,8 @@ impl PaymentsTable {
         if keys.is_empty() {
             return Ok(found);
         }
-        let (operation, reason) = (Operation::ListPayments, DeadReason::Throttled);
-        Err(Failure { operation, reason, code: Some("unprocessed keys".to_owned()) })
+        let (operation, cause) = (Operation::ListPayments, CallFailure::Throttled);
+        Err(Failure { operation, cause, code: Some("unprocessed keys".to_owned()) })
     }
 
     /// Held records of all users, in no order: some of them, and where the next ones begin. Eventually

@@ -2,6 +2,8 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::types::ReturnValuesOnConditionCheckFailure;
+use aws_types::SdkConfig;
+use function::environment::Environment;
 use schema::payment::Payment;
 
 use crate::direct::{Attempt, Direct};
@@ -9,6 +11,9 @@ use crate::failure::{Failure, Operation};
 use crate::item::{self, Item, PaymentItem, Submission};
 use crate::query::text;
 use crate::record::{Kind, Record};
+
+/// The variable that sends calls elsewhere.
+pub const ENDPOINT: &str = "AWS_ENDPOINT_URL_DYNAMODB";
 
 /// The condition under which a payment is put.
 const NOT_STORED: &str = "attribute_not_exists(paymentId)";
@@ -28,6 +33,14 @@ pub struct PaymentsTable {
     direct: Option<Direct>,
     pub(crate) payments: String,
     pub(crate) refusals: String,
+}
+
+/// A client of DynamoDB; `AWS_ENDPOINT_URL_DYNAMODB` sends it elsewhere.
+#[must_use]
+pub fn client(config: &SdkConfig, environment: &impl Environment) -> Client {
+    let mut builder = aws_sdk_dynamodb::config::Builder::from(config);
+    builder.set_endpoint_url(environment.value(ENDPOINT));
+    Client::from_conf(builder.build())
 }
 
 /// What a conditional put found.

@@ -3,30 +3,12 @@
 use std::time::Duration;
 
 use clap::Args;
-use schema::envelope::DeadReason;
+use function::dead_letter::DeadReason;
 use serde::{Serialize, Serializer};
 
 use crate::letter::Letter;
 use crate::queue::Error;
 use crate::terminal::masked;
-
-/// The reasons that this version knows; a newer function may write others.
-const REASONS: [DeadReason; 14] = [
-    DeadReason::Unverified,
-    DeadReason::Throttled,
-    DeadReason::Unavailable,
-    DeadReason::TimedOut,
-    DeadReason::AccessDenied,
-    DeadReason::TableNotFound,
-    DeadReason::RequestRejected,
-    DeadReason::CollectionFull,
-    DeadReason::ItemUnreadable,
-    DeadReason::UnknownError,
-    DeadReason::DeadlineExceeded,
-    DeadReason::Panicked,
-    DeadReason::UnknownKind,
-    DeadReason::Unknown,
-];
 
 /// Without any of these, all messages. With several, those to which all apply. Its serialised form is for
 /// the audit log, which names no user.
@@ -105,7 +87,7 @@ impl Filter {
     /// [`Error::Configuration`] suggests the nearest one.
     pub fn check_reasons(&self, letters: &[Letter]) -> Result<(), Error> {
         let known = || {
-            let known = REASONS.iter().map(|reason| reason.name());
+            let known = DeadReason::ALL.iter().map(|reason| reason.name());
             known.chain(letters.iter().map(Letter::reason))
         };
         for reason in &self.reason {

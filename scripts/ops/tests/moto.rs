@@ -60,7 +60,7 @@ impl Moto {
     }
 
     fn dlq(&self, arguments: &[&str]) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_dlq"))
+        Command::new(env!("CARGO_BIN_EXE_ops"))
             .args(arguments)
             .args(["--queue-url", &self.main, "--dead-letter-queue-url", &self.dead])
             .args(["--region", "us-east-1"])
@@ -231,7 +231,7 @@ async fn letters_are_archived_before_they_are_discarded_and_errors_say_what_to_d
     };
     fails(&["redrive", "--yes"], "--no-follow");
     let absent = ["summary", "--dead-letter-queue-url", "http://localhost/123456789012/nothing"];
-    let output = Command::new(env!("CARGO_BIN_EXE_dlq"))
+    let output = Command::new(env!("CARGO_BIN_EXE_ops"))
         .args(absent)
         .args(["--queue-url", &moto.main, "--region", "us-east-1"])
         .env("AWS_ENDPOINT_URL", &moto.endpoint)
