@@ -18,7 +18,7 @@ use crate::queue::Message;
 use crate::retry::Unfinished;
 use crate::settings::Settings;
 
-/// Giving messages up ends this part of the margin before the invocation does.
+/// Giving messages up must be done a fifth of the margin before the invocation's end.
 const RESERVE_DIVISOR: u32 = 5;
 
 /// What can become of a message.

@@ -29,7 +29,7 @@ impl Invocation {
         self.started_ms.saturating_add(elapsed)
     }
 
-    /// So long before its end, but not before its beginning.
+    /// The moment that is `time` before the end of the invocation, but never before its beginning.
     pub(crate) fn before_end(&self, time: Duration) -> Instant {
         self.ends.checked_sub(time).unwrap_or(self.started)
     }

@@ -10,7 +10,7 @@ use crate::invocation::Invocation;
 use crate::queue::{Message, Queue};
 use crate::settings::{RETRY_DELAY_MAX, Settings};
 
-/// Each delay is so many times the one before.
+/// Each delay is four times the one before.
 const RETRY_DELAY_FACTOR: u32 = 4;
 
 /// Why a message is not done: what it is retried for, and died of when it was its last receive.

@@ -30,11 +30,11 @@ pub enum Question {
     },
     /// A page of payments.
     Payments {
-        /// Which.
+        /// Which ones.
         filter: Filter,
         /// Payments at the most.
         limit: usize,
-        /// Where the page begins, unread.
+        /// Where the page begins, as the client gave it; not checked yet.
         cursor: Option<String>,
     },
 }

@@ -44,7 +44,7 @@ pub struct Position {
     pub key: String,
 }
 
-/// What to list: one user's, newest first.
+/// What to list: items of one user, newest first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listing<'a> {
     /// The user.
@@ -55,7 +55,7 @@ pub struct Listing<'a> {
     pub to: &'a str,
     /// Items at the most, up to [`PAGE_MAX`].
     pub limit: usize,
-    /// Where the page begins; at the newest, where there is none.
+    /// Where the page begins; `None`: at the newest item.
     pub after: Option<&'a Position>,
 }
 
@@ -64,7 +64,7 @@ pub struct Listing<'a> {
 pub struct Page<T> {
     /// The items, newest first.
     pub items: Vec<T>,
-    /// Where the next page begins, if there may be one.
+    /// Where the next page begins; `None` when this one is the last.
     pub next: Option<Position>,
 }
 
@@ -110,7 +110,7 @@ impl PaymentsTable {
     /// consistent.
     ///
     /// # Errors
-    /// Every answer of the table but items, and a record that we cannot have written.
+    /// Any answer of the table other than items, no answer at all, and a record that we cannot have written.
     pub async fn records(&self, user_id: &str, payment_id: &str) -> Result<Vec<Record>, Failure> {
         let query = self.client.query().table_name(&self.refusals).consistent_read(true);
         let query = query

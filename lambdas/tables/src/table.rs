@@ -12,7 +12,7 @@ use crate::item::{self, Item, PaymentItem, Submission};
 use crate::query::text;
 use crate::record::{Kind, Record};
 
-/// The variable that sends calls elsewhere.
+/// The environment variable with another endpoint for DynamoDB's calls.
 pub const ENDPOINT: &str = "AWS_ENDPOINT_URL_DYNAMODB";
 
 /// The condition under which a payment is put.
@@ -59,7 +59,7 @@ impl PaymentsTable {
         PaymentsTable { client, direct: None, payments, refusals }
     }
 
-    /// The tables with a way past the SDK for the first attempt of every payment.
+    /// The same tables, but the first attempt to store a payment is made by `direct`.
     #[must_use]
     pub fn with_direct(self, direct: Direct) -> PaymentsTable {
         PaymentsTable { direct: Some(direct), ..self }

@@ -25,7 +25,7 @@ use crate::queue::Message;
 use crate::tally::Tally;
 use crate::world::{Violation, World};
 
-/// The visibility timeout: six times the function's and the window.
+/// The visibility timeout: six function timeouts and the batching window.
 const VISIBILITY: Duration = Duration::from_secs(6 * 15 + 20);
 
 /// The function's timeout.
@@ -38,7 +38,7 @@ const DRAINED_WITHIN: Duration = Duration::from_secs(2 * 60 * 60);
 /// The longest sleep of a poller beside an empty queue.
 const IDLE: Duration = Duration::from_secs(3 * 60);
 
-/// Copies of one submission that an operator makes before it leaves well alone.
+/// Copies of one submission that the operator makes at the most.
 const COPIES_MAX: usize = 4;
 
 /// What a seed led to.
