@@ -99,6 +99,11 @@ pub fn read_payment(item: Item) -> Result<PaymentItem, Failure> {
     })
 }
 
+/// A string as an attribute.
+pub(crate) fn text(value: &str) -> AttributeValue {
+    AttributeValue::S(value.to_owned())
+}
+
 /// A string attribute of an item.
 ///
 /// # Errors

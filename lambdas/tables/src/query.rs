@@ -5,11 +5,11 @@ use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
-use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
+use aws_sdk_dynamodb::types::KeysAndAttributes;
 use function::failure::CallFailure;
 
 use crate::failure::{Failure, Operation};
-use crate::item::{self, Item, PaymentItem, text_of};
+use crate::item::{self, Item, PaymentItem, text, text_of};
 use crate::record::{Kind, Record, key};
 use crate::table::PaymentsTable;
 
@@ -290,8 +290,4 @@ fn key_of(user_id: &str, payment_id: &str) -> Item {
 
 fn position(item: &Item, at: &'static str, key: &'static str) -> Result<Position, Failure> {
     Ok(Position { at: text_of(item, at)?, key: text_of(item, key)? })
-}
-
-pub(crate) fn text(value: &str) -> AttributeValue {
-    AttributeValue::S(value.to_owned())
 }

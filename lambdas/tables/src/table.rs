@@ -8,8 +8,7 @@ use schema::payment::Payment;
 
 use crate::direct::{Attempt, Direct};
 use crate::failure::{Failure, Operation};
-use crate::item::{self, Item, PaymentItem, Submission};
-use crate::query::text;
+use crate::item::{self, Item, PaymentItem, Submission, text};
 use crate::record::{Kind, Record};
 
 /// The environment variable with another endpoint for DynamoDB's calls.
