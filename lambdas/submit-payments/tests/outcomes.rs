@@ -415,7 +415,8 @@ async fn a_passing_failure_is_retried_after_a_growing_delay() {
 
 #[tokio::test(start_paused = true)]
 async fn a_short_delay_does_not_round_to_none() {
-    let second = Config { retry_delay: Duration::from_secs(1), ..config() };
+    let mut second = config();
+    second.batch.retry_delay = Duration::from_secs(1);
     let world = failing(Faults { put: Some(CallFailure::Throttled), ..Faults::default() });
     let messages: Vec<Value> = (0..20).map(|id| message(&id.to_string(), &body(id))).collect();
     let event: SqsEvent = serde_json::from_value(json!({ "Records": messages })).unwrap();
