@@ -43,7 +43,7 @@ pub enum Error {
     Call {
         /// What was attempted.
         attempted: &'static str,
-        /// The service's code for the error. Without an answer, [`code_of`] says what was in the way.
+        /// The service's code for the error, or, without an answer, words for what was in the way.
         code: String,
     },
     /// A file cannot be read or written.

@@ -51,7 +51,7 @@ pub struct Where {
     #[arg(long, value_name = "NAME", global = true)]
     payments_table: Option<String>,
 
-    /// The table of refused and held payments.
+    /// The table of payments that were refused or discarded, or are held for an operator.
     #[arg(long, value_name = "NAME", global = true)]
     refusals_table: Option<String>,
 

@@ -23,8 +23,8 @@ use crate::error::{Ending, Error};
 use crate::queue::depth;
 use crate::terminal::{clipped, minute_of, note, print, progress, span, table};
 
-/// A held record is settled only when it is older than both queues together keep a message, plus this much,
-/// because their clocks and ours may differ.
+/// A held record without a letter is changed only when it is older than both queues together keep a message,
+/// plus this much, because clocks may differ.
 const GRACE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Submissions that are looked up, or recorded, at once.
@@ -57,7 +57,7 @@ pub async fn reconcile(desk: &Desk, yes: bool) -> Result<Ending, Error> {
     let holder = desk.holder();
     let selection = desk.select(&holder, &Filter::default(), yes).await?;
     let (letters, is_all) = (selection.letters.len(), selection.is_all);
-    // The letters stay held until their records are written, so that nobody sends one back meanwhile.
+    // This tool holds the letters until their records are written, so that nobody sends one back meanwhile.
     let compared = compare(desk, tables, selection.letters).await;
     let done = match compared {
         Ok((compared, bound)) => {

@@ -137,6 +137,7 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
+    /// Sends a batch, unless sending is to stop.
     async fn send(&self, batch: Vec<Letter>) -> Sent {
         let count = batch.len();
         let is_halted = || {
@@ -166,9 +167,10 @@ impl Run<'_> {
         outcome
     }
 
-    /// Puts on record that letters are held if that may not be so: if they come from an archive, or if the
-    /// queue itself moved them. The record also gets a new time, and `reconcile` goes by it: it settles only
-    /// records that are older than any message can be. Returns the letters that are to be sent.
+    /// Puts on record that letters are held, where the record may be missing or say something else: if they
+    /// come from an archive, or if the queue itself moved them. The record also gets a new time. `reconcile`
+    /// changes only records that are older than any message in the queues can be, so it leaves this one alone
+    /// while the message is under way. Returns the letters that are to be sent.
     async fn record_held(&self, letters: Vec<Letter>, outcome: &mut Sent) -> Vec<Letter> {
         let Some(tables) = &self.sender.desk.place.tables else { return letters };
         let is_restored = self.sender.holder.is_none();
@@ -194,6 +196,7 @@ impl Run<'_> {
         to_send
     }
 
+    /// Sends up to ten letters in one call, then deletes those that were sent from the dead-letter queue.
     async fn send_then_delete(&self, letters: Vec<Letter>, outcome: &mut Sent) {
         let entries: Vec<Entry> = letters.iter().enumerate().map(entry).collect();
         let request = self.sender.desk.place.sqs.send_message_batch();
