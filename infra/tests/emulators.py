@@ -92,7 +92,7 @@ def dead_and_sent_back(facts, gateway, token, user):
 
     tables.create_table(**{key: table[key] for key in kept}, GlobalSecondaryIndexes=indexes, BillingMode="PAY_PER_REQUEST")
     with tempfile.TemporaryDirectory() as state:
-        command = [PROGRAMS / "ops", "redrive", "--no-follow", "--yes", "--region", facts["region"],
+        command = [PROGRAMS / "ops", "dlq", "redrive", "--no-follow", "--yes", "--region", facts["region"],
                    "--queue-url", facts["queue"], "--dead-letter-queue-url", facts["dead"]]
         for _ in range(2):
             done = subprocess.run(command, env=dict(os.environ, XDG_STATE_HOME=state), capture_output=True, text=True, timeout=SECONDS_MAX)

@@ -31,15 +31,15 @@ use libtest_mimic::{Arguments, Trial};
 /// The role in which this binary is the pipeline: the first argument.
 const PIPELINE: &str = bench::pipeline::ROLE;
 
-/// The role in which this binary is the dead-letter workbench.
-const WORKBENCH: &str = "as-dlq";
+/// The role in which this binary is the operator's tool.
+const OPS: &str = "as-ops";
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os();
     let program = arguments.next().unwrap();
     match std::env::args().nth(1).as_deref() {
         Some(PIPELINE) => local::main(std::iter::once(program).chain(arguments.skip(1))),
-        Some(WORKBENCH) => ops::main(std::iter::once(program).chain(arguments.skip(1))),
+        Some(OPS) => ops::main(std::iter::once(program).chain(arguments.skip(1))),
         // The pipeline starts its functions as this binary, too.
         Some("function") => local::main(std::iter::once(program).chain(arguments)),
         _ => libtest_mimic::run(&Arguments::from_args(), stories::all()).exit_code(),

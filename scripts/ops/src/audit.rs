@@ -1,5 +1,6 @@
-//! The record of what operators did: one JSON line before an action, one for each step of it, one
-//! after it. Lines are only ever appended. They hold ids and counts, never a body or a user.
+//! The audit log, in which stands what operators did: one JSON line before an action, one for each step of
+//! it, one after it. Lines are only ever appended. They hold ids and counts, never what a payment says and
+//! never a user.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -10,10 +11,10 @@ use std::sync::Mutex;
 use schema::timestamp::rfc3339;
 use serde_json::{Value, json};
 
-use crate::now_ms;
-use crate::queue::Error;
+use crate::clock::now_ms;
+use crate::error::Error;
 
-/// The record of one action.
+/// The lines of one action in the audit log.
 #[derive(Debug)]
 pub struct Audit {
     path: PathBuf,
@@ -23,11 +24,11 @@ pub struct Audit {
 }
 
 impl Audit {
-    /// Records what is about to be done, durably: `about` says who, to which queue, with which filter,
-    /// to which messages.
+    /// Writes, durably, what is about to be done: `about` says who does it, to which queue, with which
+    /// filter, to which messages.
     ///
     /// # Errors
-    /// The record cannot be written; then nothing may be done.
+    /// The line cannot be written. Then the action must not be begun.
     pub fn begin(path: &Path, action: &'static str, about: &Value) -> Result<Audit, Error> {
         let failed = |error| Error::file("write the audit log", path, error);
         if let Some(parent) = path.parent() {
@@ -43,18 +44,19 @@ impl Audit {
         Ok(audit)
     }
 
-    /// Records a step. It outlives this process, though not a power cut: the intent does.
+    /// Writes what a step did. This line survives a kill of the process but perhaps no power cut; the line
+    /// that was written before the action survives both.
     ///
     /// # Errors
-    /// The record cannot be written.
+    /// The line cannot be written.
     pub fn step(&self, about: &Value) -> Result<(), Error> {
         self.line("step", about, false)
     }
 
-    /// Records what came of it, durably.
+    /// Writes, durably, what came of the action.
     ///
     /// # Errors
-    /// The record cannot be written.
+    /// The line cannot be written.
     pub fn end(&self, about: &Value) -> Result<(), Error> {
         self.line("result", about, true)
     }
@@ -70,14 +72,15 @@ impl Audit {
             line.extend(about.clone());
         }
         let mut file = self.file.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        // In one piece: two operators may append to one file.
+        // One write for the whole line: another process may append to the same file.
         file.write_all(format!("{line}\n").as_bytes())
             .and_then(|()| if durable { file.sync_data() } else { Ok(()) })
             .map_err(|error| Error::file("write the audit log", &self.path, error))
     }
 }
 
-/// Ends a line of which a run that was killed wrote only a part: the next one stands for itself.
+/// Ends the last line of the file if a killed process wrote only a part of it, so that the next line can
+/// be read.
 fn finish_line(file: &mut File) -> io::Result<()> {
     if file.metadata()?.len() == 0 {
         return Ok(());

@@ -1,4 +1,4 @@
-//! `cargo dlq`: see the library.
+//! `cargo ops`: see the library.
 
 fn main() -> std::process::ExitCode {
     ops::main(std::env::args_os())

@@ -13,31 +13,33 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tables::PaymentsTable;
 
-use crate::queue::Error;
+use crate::error::Error;
 
-/// Time to connect, and for one attempt: longer than the longest poll for messages.
+/// The longest that connecting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// The longest that one attempt of a call may take. The longest wait for messages is shorter.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Attempts of one call, with the SDK's jittered backoff between them.
+/// Attempts of one call. The SDK waits between them, longer each time, with jitter.
 const ATTEMPTS_MAX: u32 = 5;
 
-/// The audit log's name, where it is not given.
+/// The audit log's file name, unless another one is given.
 const AUDIT_FILE: &str = "dlq-audit.ndjson";
 
-/// Where everything is. Without any of these, the Terraform outputs say.
+/// Where the queues and tables are. What these flags do not say, the Terraform outputs say.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Where")]
 pub struct Where {
-    /// The pipeline that `cargo local` runs on this machine.
+    /// Work on the pipeline that `cargo local` runs on this machine.
     #[arg(long, global = true)]
     local: bool,
 
-    /// Its data directory.
+    /// The data directory of that pipeline.
     #[arg(long, value_name = "PATH", default_value = "target/local", global = true)]
     data_dir: PathBuf,
 
-    /// The main queue.
+    /// The main queue, from which the functions take payments.
     #[arg(long, value_name = "URL", global = true)]
     queue_url: Option<String>,
 
@@ -49,11 +51,11 @@ pub struct Where {
     #[arg(long, value_name = "NAME", global = true)]
     payments_table: Option<String>,
 
-    /// The table of refused and held payments.
+    /// The table of payments that were refused or discarded, or are held for an operator.
     #[arg(long, value_name = "NAME", global = true)]
     refusals_table: Option<String>,
 
-    /// The Terraform root whose outputs name what is not given.
+    /// The Terraform root whose outputs name what these flags do not say.
     #[arg(long, value_name = "PATH", default_value = "infra", global = true)]
     infra: PathBuf,
 
@@ -82,7 +84,7 @@ pub struct Place {
     pub dead_letter_queue_url: String,
     /// The tables, where they are known.
     pub tables: Option<PaymentsTable>,
-    /// Where changing actions are recorded.
+    /// The audit log.
     pub audit_log: PathBuf,
     /// Where the functions log.
     pub logs: Logs,
@@ -98,7 +100,7 @@ pub enum Logs {
     CloudWatch,
 }
 
-/// What a running pipeline says of itself.
+/// What the pipeline on this machine says of itself in the file `ready.json`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Ready {
@@ -111,7 +113,7 @@ struct Ready {
 }
 
 impl Place {
-    /// Finds everything; calls no service yet.
+    /// Finds everything, without calling any service yet.
     ///
     /// # Errors
     /// [`Error::Configuration`] says what is missing.
@@ -119,12 +121,25 @@ impl Place {
         if flags.local { local(flags) } else { deployed(flags).await }
     }
 
+    /// The tables, which are needed to do this.
+    ///
+    /// # Errors
+    /// They are not known.
+    pub(crate) fn tables_to(&self, purpose: &str) -> Result<&PaymentsTable, Error> {
+        self.tables.as_ref().ok_or_else(|| {
+            Error::configuration(format!(
+                "to {purpose}, give --payments-table and --refusals-table"
+            ))
+        })
+    }
+
     /// Who works here, for the audit log: the user of this machine and, in AWS, the principal.
     pub async fn who(&self) -> Value {
         let user = ["LOGNAME", "USER"].iter().find_map(|name| std::env::var(name).ok());
         let principal = match &self.logs {
             Logs::File(_) => None,
-            // The record must not depend on one more service: without its answer, the user is all.
+            // The audit log must not depend on one more service. If this one does not answer, the line
+            // names only the user of this machine.
             Logs::CloudWatch => {
                 let identity = aws_sdk_sts::Client::new(&self.sdk).get_caller_identity();
                 identity.send().await.ok().and_then(|identity| identity.arn)
@@ -164,8 +179,8 @@ fn local(flags: &Where) -> Result<Place, Error> {
     })
 }
 
-/// The addresses of the pipeline that runs on a data directory. One that was killed leaves them behind,
-/// but not its lock.
+/// What the pipeline that runs on a data directory says of itself. A pipeline that was killed leaves the file
+/// behind, but no longer has the lock.
 fn read_ready(data_dir: &Path) -> Result<Ready, Error> {
     let absent = || {
         let shown = data_dir.display();
@@ -229,7 +244,8 @@ struct Names {
 }
 
 impl Names {
-    /// From the flags; what they leave out, from the Terraform outputs, unless both queues are given.
+    /// Takes the names from the flags, and those that they do not give from the Terraform outputs. If the
+    /// flags give both queues, Terraform is not asked, and the tables may stay unknown.
     async fn find(flags: &Where) -> Result<Names, Error> {
         let outputs = match (&flags.queue_url, &flags.dead_letter_queue_url) {
             (Some(_), Some(_)) => Value::Null,
@@ -277,10 +293,10 @@ async fn terraform_outputs(infra: &Path) -> Result<Value, Error> {
         let line = error.lines().find(|line| line.contains("Error")).unwrap_or("terraform failed");
         return Err(refused(line.trim_matches(['│', ' '])));
     }
-    serde_json::from_slice(&output.stdout).map_err(|_| refused("no JSON"))
+    serde_json::from_slice(&output.stdout).map_err(|_| refused("not JSON"))
 }
 
-/// Where a program keeps its state, by the XDG Base Directory Specification.
+/// Where a program keeps its state, according to the XDG Base Directory Specification.
 fn state_directory() -> Result<PathBuf, Error> {
     let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
     let state = variable("XDG_STATE_HOME").map(PathBuf::from);

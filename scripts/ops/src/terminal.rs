@@ -1,30 +1,31 @@
-//! What people see: tables, bars, durations; colour only on a terminal.
+//! What people see: tables, bars, times; colour only on a terminal.
 
 use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
 use comfy_table::Table;
 use indicatif::{ProgressBar, ProgressStyle};
+use schema::timestamp::rfc3339;
 
-/// Columns of a terminal into which everything fits that is laid out in columns.
+/// Every table that this tool prints fits into so many columns of a terminal.
 pub(crate) const WIDTH_MAX: usize = 60;
 
 /// Cells of the longest bar.
-const BAR_MAX: u64 = 30;
+pub(crate) const BAR_MAX: usize = 30;
 
-/// Prints to standard output. Whoever reads it may have seen enough: a closed pipe is no error.
+/// Prints to standard output. A closed pipe is no error: its reader, `head` for example, has seen enough.
 pub(crate) fn print(text: &str) {
     let mut out = std::io::stdout().lock();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
-/// Tells the operator something that is not the answer.
+/// Tells the operator, on standard error, what is not part of the answer.
 pub(crate) fn note(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
-/// The lines of a table without borders, its head in bold where there is colour; each row is one line.
-/// The columns of every table of ours fit into [`WIDTH_MAX`].
+/// The lines of a table without borders, one for the head and one for each row. The head is in bold where
+/// there is colour. The caller sees to it that the columns fit into [`WIDTH_MAX`].
 pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> Vec<String> {
     let mut table = Table::new();
     table.load_preset(comfy_table::presets::NOTHING);
@@ -40,8 +41,8 @@ pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> Vec<String> {
     lines
 }
 
-/// A text as it may be shown on a terminal: whoever wrote it moves no cursor and hides nothing. Every
-/// character that is not to be seen is escaped, those that change the direction of writing included.
+/// A text that others wrote, as it may be shown on a terminal: it cannot move the cursor or hide anything.
+/// Every invisible character is escaped, and so is every one that changes the direction of writing.
 pub(crate) fn printable(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for character in text.chars() {
@@ -62,14 +63,14 @@ pub(crate) fn clipped(text: &str, width_max: usize) -> String {
     text.chars().take(width_max.saturating_sub(1)).chain(['…']).collect()
 }
 
-/// A bar as long as a share of the largest.
+/// A bar for a count, as long as its share of the largest count.
 pub(crate) fn bar(count: u64, largest: u64) -> String {
-    let cells = (count * BAR_MAX).div_ceil(largest.max(1));
-    let bar = "█".repeat(usize::try_from(cells.min(BAR_MAX)).unwrap_or_default());
+    let cells = (count * BAR_MAX as u64).div_ceil(largest.max(1));
+    let bar = "█".repeat(usize::try_from(cells).unwrap_or(BAR_MAX).min(BAR_MAX));
     if has_colour() { format!("\u{1b}[36m{bar}\u{1b}[0m") } else { bar }
 }
 
-/// The two largest units of a duration: `3d 4h`, `12m 5s`.
+/// The two largest units of a duration: `3d 4h` or `12m 5s`.
 pub(crate) fn span(duration: Duration) -> String {
     let seconds = duration.as_secs();
     let units = [(24 * 60 * 60, "d"), (60 * 60, "h"), (60, "m"), (1, "s")];
@@ -89,20 +90,26 @@ pub(crate) fn span(duration: Duration) -> String {
     parts.join(" ")
 }
 
-/// Beginnings of long ids are enough to tell them apart.
+/// A point in time for people: UTC, from month to minute. No queue keeps a message for a year.
+pub(crate) fn minute_of(at_ms: i64) -> String {
+    let text = rfc3339(at_ms);
+    text.get(5..16).map_or(text.clone(), |text| text.replace('T', " "))
+}
+
+/// The beginning of a user's id: enough to tell two users apart, not enough to know one.
 pub(crate) fn masked(text: &str) -> String {
     let short: String = text.chars().take(8).collect();
     if short.len() < text.len() { format!("{short}…") } else { "…".to_owned() }
 }
 
-/// A bar on standard error with rate and remaining time; hidden where that is no terminal.
+/// A progress bar on standard error with rate and remaining time; hidden where that is no terminal.
 pub(crate) fn progress(what: &'static str, count: u64) -> ProgressBar {
     let template = "{prefix} {wide_bar} {pos}/{len} · {per_sec} · {eta} left";
     let style = ProgressStyle::with_template(template).unwrap_or(ProgressStyle::default_bar());
     ProgressBar::new(count).with_style(style).with_prefix(what)
 }
 
-/// A line on standard error that counts; hidden where that is no terminal.
+/// A line on standard error that counts up; hidden where that is no terminal.
 pub(crate) fn counting(what: &'static str) -> ProgressBar {
     let style = ProgressStyle::with_template("{spinner} {prefix} {pos} {msg}");
     ProgressBar::no_length()

@@ -1,6 +1,7 @@
-//! Does the workbench keep its promises on queues that nobody here wrote? Drives the real binary, as
-//! deployed: the ordinary credential chain, flags instead of `--local`, moto in place of AWS. Needs
-//! `moto_server` on the path. moto has no move tasks, so `--native` is tried on the local pipeline only.
+//! Does the dead-letter workbench keep its promises on queues that nobody here wrote? This drives the real
+//! program as against AWS, with the ordinary credential chain and with flags instead of `--local`; moto stands
+//! in for AWS. It needs `moto_server` on the path. moto has no move tasks, so `--native` is tried on the local
+//! pipeline only.
 
 use std::collections::BTreeSet;
 use std::net::{TcpListener, TcpStream};
@@ -61,6 +62,7 @@ impl Moto {
 
     fn dlq(&self, arguments: &[&str]) -> Output {
         Command::new(env!("CARGO_BIN_EXE_ops"))
+            .arg("dlq")
             .args(arguments)
             .args(["--queue-url", &self.main, "--dead-letter-queue-url", &self.dead])
             .args(["--region", "us-east-1"])
@@ -92,7 +94,7 @@ impl Moto {
         send.send().await.expect("moto takes it");
     }
 
-    /// Receives everything that a queue shows, for so long.
+    /// Receives everything that a queue shows, and hides it for so many seconds.
     async fn receive(&self, queue: &str, visibility_timeout: i32) -> Vec<Message> {
         let mut all = Vec::new();
         loop {
@@ -229,8 +231,9 @@ async fn letters_are_archived_before_they_are_discarded_and_errors_say_what_to_d
         assert_eq!(output.status.code(), Some(2), "{error}");
         assert!(error.contains(part), "{error}");
     };
-    fails(&["redrive", "--yes"], "--no-follow");
-    let absent = ["summary", "--dead-letter-queue-url", "http://localhost/123456789012/nothing"];
+    fails(&["redrive", "--yes"], "give --payments-table and --refusals-table; or give --no-follow");
+    let absent =
+        ["dlq", "summary", "--dead-letter-queue-url", "http://localhost/123456789012/nothing"];
     let output = Command::new(env!("CARGO_BIN_EXE_ops"))
         .args(absent)
         .args(["--queue-url", &moto.main, "--region", "us-east-1"])

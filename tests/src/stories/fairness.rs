@@ -92,7 +92,7 @@ async fn a_message_stays_in_its_users_group_when_it_dies_and_when_it_is_sent_bac
         let group = &attributes[&MessageSystemAttributeName::MessageGroupId];
         assert_eq!(group, stack.at("userId"), "after {redrives} re-drives");
         let redriven = Command::new(std::env::current_exe().unwrap())
-            .args([crate::WORKBENCH, "redrive", "--no-follow", "--yes", "--local", "--data-dir"])
+            .args([crate::OPS, "dlq", "redrive", "--no-follow", "--yes", "--local", "--data-dir"])
             .arg(stack.data_dir())
             .output()
             .await

@@ -1,4 +1,4 @@
-//! What an operator does about dead letters, with the real `dlq` as a process.
+//! What an operator does about dead letters, with the real `cargo dlq` as a process.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -21,7 +21,7 @@ pub(crate) fn all() -> Vec<Trial> {
         an_interrupted_redrive_releases_what_it_held,
         what_cannot_be_sent_stays_where_it_is_and_is_named,
         a_letter_sent_back_is_followed_to_its_outcome,
-        what_nobody_vouches_for_goes_back_only_by_force_and_stays_as_old_as_it_is,
+        an_unverified_letter_goes_back_only_by_force_and_stays_as_old_as_it_is,
         a_redrive_stops_when_its_first_ten_die_again,
         payments_that_wait_for_another_try_are_counted,
         a_reason_that_no_letter_dies_of_is_an_error_that_names_the_nearest,
@@ -72,7 +72,7 @@ impl Told {
 
 fn workbench(arguments: &[&str]) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.arg(crate::WORKBENCH).args(arguments).stdin(Stdio::null()).kill_on_drop(true);
+    command.args([crate::OPS, "dlq"]).args(arguments).stdin(Stdio::null()).kill_on_drop(true);
     command
 }
 
@@ -329,7 +329,7 @@ async fn a_letter_sent_back_is_followed_to_its_outcome() {
     assert!(told.out.contains("refused, conflict: 1"), "{}", told.out);
 }
 
-async fn what_nobody_vouches_for_goes_back_only_by_force_and_stays_as_old_as_it_is() {
+async fn an_unverified_letter_goes_back_only_by_force_and_stays_as_old_as_it_is() {
     let stack = Stack::start().await;
     let throttled = Dead::of(&stack, "throttled");
     let unverified = Dead::of(&stack, "unverified").without("sub").without("acceptedAt");
@@ -549,7 +549,7 @@ async fn a_letter_is_shown_with_its_payments_standing_and_masked_until_revealed(
         assert_eq!(shown["messageId"], id);
     }
     let absent = stack.dlq(&["show", "nobody"]).await.ended(2);
-    assert!(absent.err.contains("dlq list"), "{}", absent.err);
+    assert!(absent.err.contains("cargo dlq list"), "{}", absent.err);
 
     stack.dlq(&["redrive", "--yes"]).await.ended(0);
     // A copy, as a lost acknowledgement leaves one.

@@ -1,4 +1,4 @@
-//! Letters in a file: one JSON line each, the body byte for byte. `export`.
+//! Letters in a file, the archive: one JSON line for each letter, its body byte for byte.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{File, OpenOptions, TryLockError};
@@ -15,22 +15,20 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::audit::Audit;
-use crate::filter::Filter;
-use crate::letter::{Letter, md5_of};
-use crate::queue::Error;
-use crate::redrive::ids_of;
-use crate::terminal::print;
-use crate::{Desk, Ending, ms_of, now_ms};
+use crate::clock::{ms_of, now_ms};
+use crate::dlq::letter::{Letter, md5_of};
+use crate::error::Error;
 
-/// A line of an archive. A serialised form: only ever extended.
+/// A line of an archive. Archives are kept for long: properties may be added, and those that there are never
+/// change.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Line {
     message_id: String,
-    /// As it was received: a JSON string holds every character that SQS allows.
+    /// The body as it was received. A JSON string can hold every character that SQS allows.
     body: String,
     body_md5: String,
-    /// By name: type and text, or type and bytes in base64.
+    /// The attributes by name, each as type and text, or as type and bytes in base64.
     attributes: Map<String, Value>,
     trace_header: Option<String>,
     #[serde(default)]
@@ -68,7 +66,7 @@ impl Line {
         }
     }
 
-    /// The letter as it was; `None` when the line does not say what was written.
+    /// The letter as it was; `None` when the line has been altered.
     fn letter(self) -> Option<Letter> {
         let attribute = |(name, value): (String, Value)| {
             let part = |part: &str| value[part].as_str();
@@ -97,11 +95,11 @@ impl Line {
     }
 }
 
-/// The letters of an archive, each once. It is only read.
+/// The letters of an archive, each once. The file stays as it is.
 ///
 /// # Errors
-/// The file cannot be read, or one of its whole lines does not hold what was written; nothing can be sent
-/// of a damaged archive before somebody has looked at it.
+/// The file cannot be read, or one of its lines has been altered. Then none of its letters is returned, so
+/// that somebody looks at the file before anything of it is sent. A last line that was cut off is left out.
 pub fn read(path: &Path) -> Result<Vec<Letter>, Error> {
     let failed = |error| Error::file("read the archive", path, error);
     let mut reader = BufReader::new(File::open(path).map_err(failed)?);
@@ -135,11 +133,11 @@ pub struct Archive {
 }
 
 impl Archive {
-    /// Opens a file, new or begun: a line that was cut off, as a kill does, is taken away, and letters
-    /// that are in it are not added again.
+    /// Opens an archive, or begins a new one. If a killed process has left half a line at its end, that half
+    /// is removed.
     ///
     /// # Errors
-    /// It cannot be written, another process writes it, or it is something else than an archive.
+    /// The file cannot be written, another process writes it, or it is not an archive.
     pub fn open(path: &Path) -> Result<Archive, Error> {
         let failed = |error| Error::file("write the archive", path, error);
         let mut options = OpenOptions::new();
@@ -160,11 +158,11 @@ impl Archive {
         Ok(archive)
     }
 
-    /// Adds the letters that are not in it, and returns how many those were. When this returns, every
-    /// one of the letters is in the file and durable, which has been read back.
+    /// Adds the letters that are not in it yet, and returns how many those were. After that, every one of
+    /// the letters is durable in the file: this has read the file again to be sure.
     ///
     /// # Errors
-    /// The file cannot be written, or does not say what was written.
+    /// The file cannot be written, or does not contain what was written.
     pub fn add(&mut self, letters: &[Letter]) -> Result<usize, Error> {
         let path = self.path.clone();
         let failed = |error| Error::file("write the archive", &path, error);
@@ -181,7 +179,7 @@ impl Archive {
         writer.flush().map_err(failed)?;
         drop(writer);
         self.file.sync_all().map_err(failed)?;
-        // The file's name must outlive a power cut, too.
+        // Without this, a power cut might lose the name of a new file.
         let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
         let directory = File::open(directory.unwrap_or(Path::new(".")));
         directory.and_then(|directory| directory.sync_all()).map_err(failed)?;
@@ -190,11 +188,11 @@ impl Archive {
             |letter: &Letter| written.get(&letter.message_id) == Some(&letter.body_md5());
         match letters.iter().all(is_written) {
             true => Ok(added),
-            false => Err(failed(std::io::Error::other("it does not hold what was written"))),
+            false => Err(failed(std::io::Error::other("it does not contain what was written"))),
         }
     }
 
-    /// The MD5 of each letter's body by the letter's id, and the bytes that whole lines take.
+    /// The MD5 of each letter's body by the letter's message id, and how many bytes the whole lines take.
     fn read(&mut self) -> Result<(HashMap<String, String>, u64), Error> {
         let path = self.path.clone();
         let failed = |error| Error::file("read the archive", &path, error);
@@ -217,39 +215,7 @@ impl Archive {
     }
 }
 
-/// Writes letters to an archive; they stay in the queue.
-///
-/// # Errors
-/// The queue gives no answer, or a file cannot be written.
-pub async fn export(desk: &Desk, filter: &Filter, out: &Path) -> Result<Ending, Error> {
-    let holder = desk.holder();
-    let selection = desk.select(&holder, filter, true).await?;
-    // Released before writing: a slow disk is no reason to keep letters from anybody.
-    holder.release_all().await;
-    if desk.interrupt.is_set() {
-        return Ok(Ending::Unfinished);
-    }
-    let about = json!({
-        "who": desk.place.who().await,
-        "queue": desk.place.dead_letter_queue_url,
-        "filter": filter,
-        "messageIds": ids_of(&selection.letters),
-        "revealed": true,
-        "archive": out,
-    });
-    let audit = Audit::begin(&desk.place.audit_log, "export", &about)?;
-    let added = write(&audit, out, &selection.letters)?;
-    audit.end(&json!({ "added": added }))?;
-    let there = selection.letters.len() - added;
-    print(&format!(
-        "{added} letters written to {}, {there} were in it already. It holds what payments say: \
-         keep it as carefully.\n",
-        out.display()
-    ));
-    Ok(if selection.is_all { Ending::Done } else { Ending::Unfinished })
-}
-
-/// Makes letters durable in an archive, after that is on record.
+/// Makes letters durable in an archive. An error is also written into the audit log.
 pub(crate) fn write(audit: &Audit, archive: &Path, letters: &[Letter]) -> Result<usize, Error> {
     let added = Archive::open(archive).and_then(|mut archive| archive.add(letters));
     if let Err(error) = &added {
@@ -261,7 +227,7 @@ pub(crate) fn write(audit: &Audit, archive: &Path, letters: &[Letter]) -> Result
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::letter::tests::{NOTE, letter};
+    use crate::dlq::letter::tests::{NOTE, letter};
 
     fn lines(path: &Path) -> Vec<Line> {
         let text = std::fs::read_to_string(path).unwrap();

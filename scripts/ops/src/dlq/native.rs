@@ -1,5 +1,5 @@
-//! Sending everything back by the queue's own move task: no filter, no ids, no re-drive count, but the
-//! queue goes on by itself, whatever becomes of this process.
+//! `redrive --native`: SQS's own move task sends everything back. It cannot filter, names no message and
+//! counts no re-drive. In return it goes on by itself if this process ends.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -8,11 +8,11 @@ use aws_sdk_sqs::types::ListMessageMoveTasksResultEntry as Task;
 use serde_json::json;
 
 use crate::audit::Audit;
-use crate::follow::rest;
-use crate::letter::Letter;
-use crate::queue::{Depth, Error, depth};
+use crate::dlq::desk::Desk;
+use crate::dlq::letter::Letter;
+use crate::error::{Ending, Error};
+use crate::queue::{Depth, depth};
 use crate::terminal::{note, print, progress};
-use crate::{Desk, Ending};
 
 /// How often the task is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -20,14 +20,15 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Messages per second of a move task (SQS's quota).
 const RATE_MAX: u32 = 500;
 
+/// What an operator must know before choosing it.
 const CANNOT: &str = "SQS's own move task takes everything that is there: it cannot filter, names no \
     message in the audit log, counts no re-drive, and gives what the queue moved here itself a new id \
     without noting the first one. It is not followed to its outcome.";
 
-/// Starts a move task and shows its progress. Ctrl-C cancels it: what is moved is moved.
+/// Starts a move task and shows its progress. Ctrl-C cancels the task; what it has moved stays moved.
 ///
 /// # Errors
-/// The queue refuses it, or gives no answer.
+/// There are letters that did not come through the gateway, or the queue refuses the task or does not answer.
 pub async fn native(desk: &Desk, rate: Option<NonZeroU32>, yes: bool) -> Result<Ending, Error> {
     if rate.is_some_and(|rate| rate.get() > RATE_MAX) {
         let text = format!("a move task takes a --rate of {RATE_MAX} a second at the most");
@@ -70,11 +71,11 @@ pub async fn native(desk: &Desk, rate: Option<NonZeroU32>, yes: bool) -> Result<
     Ok(Ending::after_changes(watch(desk, &audit, &from, &handle).await))
 }
 
-/// How many letters nobody vouches for.
+/// How many letters did not come through the gateway.
 async fn unverified(desk: &Desk) -> Result<usize, Error> {
-    let is_one = |letter: &Letter| letter.is_unverified();
     let scan = desk.look(None).await?;
-    Ok(scan.map_or(0, |scan| scan.letters.iter().filter(|letter| is_one(letter)).count()))
+    let count = |letters: &[Letter]| letters.iter().filter(|letter| letter.is_unverified()).count();
+    Ok(scan.map_or(0, |scan| count(&scan.letters)))
 }
 
 /// Shows how the task gets on until it ends.
@@ -94,8 +95,8 @@ async fn watch(desk: &Desk, audit: &Audit, from: &Depth, handle: &str) -> Result
             Some("RUNNING" | "CANCELLING") => {}
             Some(_) | None => break task,
         }
-        // After Ctrl-C there is no pause, and the task ends at once.
-        rest(LOOK_EVERY, &desk.interrupt).await;
+        // After Ctrl-C this does not pause, and the cancelled task ends at once.
+        desk.interrupt.pause(LOOK_EVERY).await;
     };
     bar.finish_and_clear();
     let status = ended.status().unwrap_or("UNKNOWN");
@@ -104,9 +105,10 @@ async fn watch(desk: &Desk, audit: &Audit, from: &Depth, handle: &str) -> Result
     if let Some(reason) = ended.failure_reason() {
         note(&format!("error: the move task failed: {reason}; run it again"));
     }
-    Ok(if status == "COMPLETED" { Ending::Done } else { Ending::Unfinished })
+    Ok(Ending::of(status == "COMPLETED"))
 }
 
+/// The move task that was started last.
 async fn latest(desk: &Desk, source_arn: &str) -> Result<Task, Error> {
     let list = desk.place.sqs.list_message_move_tasks().source_arn(source_arn).max_results(1);
     let listed = list.send().await;

@@ -1,4 +1,7 @@
-//! A dead letter, read: what it says of its death, and what it becomes when it is sent back. Pure.
+//! A dead letter: what the message says of its death, and what it becomes when it is sent back. Pure.
+//!
+//! The attribute `deadLetter` is called the letter's *note* here: in it the function that gave the message up
+//! has written why.
 
 use std::collections::HashMap;
 
@@ -13,7 +16,7 @@ use serde_json::{Map, Value, json};
 /// Attributes that SQS allows on a message.
 const ATTRIBUTES_MAX: usize = 10;
 
-/// What the note of a message says that the queue moved itself.
+/// The detail of a letter that has no note, because the queue itself moved the message.
 const MOVED: &str = "moved by the queue after its last permitted receive";
 
 /// A message of the dead-letter queue. Its `Debug` form leaves out the body.
@@ -29,16 +32,16 @@ pub struct Letter {
     pub trace_header: Option<String>,
     /// The group within which the queue is fair, to be sent on as it is.
     pub group: Option<String>,
-    /// When the queue's clock for this message started, in milliseconds since 1970: when it died, or,
-    /// where the queue moved it itself, when it was accepted. Its retention ends by this clock.
+    /// Since when the queue counts the message's retention, in milliseconds since 1970: since its death, or,
+    /// where the queue itself moved the message, since its acceptance.
     pub sent_at_ms: i64,
-    /// How often the queue has delivered it to anybody, looks at it included.
+    /// How often anybody has received it from the queue. Looking at it counts, too.
     pub receives: u32,
-    /// Whether the queue moved it here itself: then nobody wrote down why it died.
+    /// Whether the queue itself moved it here. Then no note says why it died.
     pub moved_by_queue: bool,
     /// The attributes, read.
     pub envelope: Envelope,
-    /// The attribute `deadLetter` with whatever it holds: a newer function may write more than we know.
+    /// The attribute `deadLetter`, whole: a newer function may write more into it than this tool knows.
     note: Map<String, Value>,
     /// The body's properties, where it is one JSON object.
     properties: Object,
@@ -65,7 +68,7 @@ impl Letter {
         })
     }
 
-    /// A letter of which the queue says nothing else.
+    /// A letter without what the queue adds to a message. The caller sets that.
     #[must_use]
     pub(crate) fn new(
         message_id: String,
@@ -93,20 +96,20 @@ impl Letter {
         }
     }
 
-    /// Why it died: the function's word for it, or `unknown` where the queue moved it itself. What an
-    /// earlier death left on such a message is not the reason of this one.
+    /// Why it died: the function's word for it, or `unknown` where the queue itself moved the message. A
+    /// note on such a message was written at an earlier death and says nothing of this one.
     #[must_use]
     pub fn reason(&self) -> &str {
         self.noted("reason").unwrap_or(DeadReason::Unknown.name())
     }
 
-    /// Whether it did not come through the gateway, so that nobody vouches for what it says.
+    /// Whether it is dead because it did not come through the gateway: nobody has verified whose it is.
     #[must_use]
     pub fn is_unverified(&self) -> bool {
         self.reason() == DeadReason::Unverified.name()
     }
 
-    /// When it came to us, in milliseconds since 1970, however often it has been sent back since.
+    /// When the payment was accepted, in milliseconds since 1970. Sending a letter back does not change it.
     #[must_use]
     pub fn first_seen_ms(&self) -> i64 {
         self.envelope.accepted_at_ms.map_or(self.sent_at_ms, |at| at.min(self.sent_at_ms))
@@ -118,13 +121,14 @@ impl Letter {
         self.noted("detail").unwrap_or(MOVED)
     }
 
-    /// Version of the function that gave up; `-` where that is unknown.
+    /// The version of the function that gave it up; `-` where that is unknown.
     #[must_use]
     pub fn version(&self) -> &str {
         self.noted("functionVersion").unwrap_or("-")
     }
 
-    /// Deliveries before its death, where they are known: the queue's own count goes on with every look.
+    /// How often the function had received it when it died, where that is known. The queue's own count also
+    /// counts every look since then.
     #[must_use]
     pub fn receives_before_death(&self) -> Option<u64> {
         self.note.get("receiveCount").filter(|_| !self.moved_by_queue)?.as_u64()
@@ -136,14 +140,15 @@ impl Letter {
         self.note.get("redriveCount").and_then(Value::as_u64).unwrap_or_default()
     }
 
-    /// Id of the message as the client was told.
+    /// The message id that the client was given. A re-drive gives the message a new one.
     #[must_use]
     pub fn original_message_id(&self) -> &str {
         let noted = self.note.get("originalMessageId").and_then(Value::as_str);
         noted.unwrap_or(&self.message_id)
     }
 
-    /// Id of the request; of the original message, where it came without. Logs and tables name it.
+    /// The id of the request that submitted it, by which logs and tables know it. A message that came
+    /// without a request id is known by its first message id.
     #[must_use]
     pub fn request_id(&self) -> &str {
         self.envelope.request_id.as_deref().unwrap_or(self.original_message_id())
@@ -155,7 +160,7 @@ impl Letter {
         self.text("paymentId")
     }
 
-    /// The user: the verified one; without one, whoever the body names.
+    /// The user: the verified one, or without one the user that the body names.
     #[must_use]
     pub fn user(&self) -> Option<&str> {
         self.envelope.sub.as_deref().or(self.text("userId"))
@@ -173,11 +178,12 @@ impl Letter {
         md5_of(&self.body)
     }
 
-    /// Its attributes when it is sent back: as they are, but for the one that tells of its death, in
-    /// which one more re-drive is counted. It is replaced, never stacked. A message that came without
-    /// one gets one, because it carries the id that the client was told. A message that came without
-    /// the time of its acceptance gets that, too, because the queue's clock starts anew. Where the
-    /// message has ten attributes already it goes as it is.
+    /// The attributes with which it is sent back. They are those that it has, except for two:
+    /// - its note counts one more re-drive. It replaces the one that the letter has. A letter without a note
+    ///   gets one, because the note keeps the message id that the client was given.
+    /// - a letter without the time of its acceptance gets it, because the queue's own time starts anew.
+    ///
+    /// Nothing is added to a message that has ten attributes already.
     #[must_use]
     pub fn redriven(&self) -> HashMap<String, MessageAttributeValue> {
         let mut attributes = self.attributes.clone();
@@ -216,6 +222,7 @@ impl Letter {
         note
     }
 
+    /// What the note of this death says under a name.
     fn noted(&self, name: &str) -> Option<&str> {
         self.note.get(name).filter(|_| !self.moved_by_queue)?.as_str()
     }
@@ -226,6 +233,11 @@ impl Letter {
             Json::Null | Json::Bool(_) | Json::Number(_) | Json::Array(_) | Json::Object(_) => None,
         }
     }
+}
+
+/// The message ids of letters.
+pub(crate) fn ids_of(letters: &[Letter]) -> Vec<&str> {
+    letters.iter().map(|letter| letter.message_id.as_str()).collect()
 }
 
 /// MD5 in hexadecimal.

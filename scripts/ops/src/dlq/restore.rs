@@ -1,22 +1,25 @@
-//! Sending letters of an archive again, whether they were exported or discarded: `restore`. Sending one
-//! twice does no harm, because the table knows every request that it has stored.
+//! `restore`: sending letters of an archive to the main queue again, whether they were exported or discarded.
+//! Sending a letter twice does no harm: the function finds its request stored already.
 
 use std::path::Path;
 
 use serde_json::json;
 
 use crate::audit::Audit;
-use crate::filter::Filter;
-use crate::queue::Error;
-use crate::redrive::{How, carry_out, ids_of, plan};
-use crate::send::Sender;
+use crate::clock::now_ms;
+use crate::dlq::archive::read;
+use crate::dlq::desk::Desk;
+use crate::dlq::filter::Filter;
+use crate::dlq::letter::ids_of;
+use crate::dlq::redrive::{How, carry_out, plan};
+use crate::dlq::send::Sender;
+use crate::error::{Ending, Error};
 use crate::terminal::print;
-use crate::{Desk, Ending, archive, now_ms};
 
 /// Sends letters of an archive to the main queue, as a re-drive does. The archive stays as it is.
 ///
 /// # Errors
-/// The archive cannot be read, or the audit log cannot be written; then nothing was sent.
+/// The archive cannot be read, or the audit log cannot be written. Then nothing was sent.
 pub async fn restore(
     desk: &Desk,
     mut filter: Filter,
@@ -25,7 +28,7 @@ pub async fn restore(
 ) -> Result<Ending, Error> {
     how.check(&mut filter)?;
     let tables = how.tables(desk)?;
-    let letters = archive::read(path)?;
+    let letters = read(path)?;
     filter.check_reasons(&letters)?;
     let (letters, others) = filter.divide(letters, now_ms());
     if !how.yes || letters.is_empty() {

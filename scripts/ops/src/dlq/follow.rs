@@ -1,8 +1,8 @@
 //! What became of letters that were sent back.
 //!
-//! A letter is known by its request: the tables name it, and a message keeps it through every re-drive.
-//! What the tables say of it is its `standing`; it is **back** when the dead-letter queue holds
-//! its request with a higher re-drive count. Until one of these is known, it is under way.
+//! A letter is known by its request id, which the tables name and a message keeps through every re-drive.
+//! What the tables say of a letter is its `standing`. A letter is **back** when the dead-letter queue has one
+//! of the same request with a higher re-drive count. It is **open** as long as neither is known.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
@@ -11,35 +11,39 @@ use futures::StreamExt;
 use indicatif::ProgressBar;
 use tables::{Failure, PaymentsTable};
 
-use crate::hold::Wish;
-use crate::letter::Letter;
-use crate::queue::{Error, depth};
-use crate::standing::{Outcome, standing_of};
+use crate::dlq::desk::Desk;
+use crate::dlq::letter::Letter;
+use crate::dlq::scan::{Wish, scan};
+use crate::dlq::standing::{Outcome, standing_of};
+use crate::error::Error;
+use crate::interrupt::Interrupt;
+use crate::queue::depth;
 use crate::terminal::progress;
-use crate::{Desk, hold::Interrupt};
 
-/// How long letters are followed. A payment that fails again for a passing reason takes longer: its
-/// retries alone take up to half an hour.
+/// How long letters are followed. A payment that fails again for a passing reason may take longer to get an
+/// outcome: its retries take up to half an hour.
 pub const FOLLOW_MAX: Duration = Duration::from_secs(5 * 60);
 
-/// Pauses between two rounds of looking: short ones first, then longer, so that following many letters
-/// does not use up what the tables can read.
+/// The first pause between two rounds of looking. Each pause is twice as long as the one before, so that
+/// following many letters does not use up what the tables can read.
 const PAUSE_MIN: Duration = Duration::from_millis(200);
+
+/// The longest pause.
 const PAUSE_MAX: Duration = Duration::from_secs(10);
 
-/// Letters that are looked up at once.
+/// Letters that are looked up in the tables at once.
 const LOOKS_MAX: usize = 16;
 
-/// When following ends, if not before by Ctrl-C or after [`FOLLOW_MAX`].
+/// When following ends. Ctrl-C and [`FOLLOW_MAX`] end it before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Until {
-    /// The outcome of each letter is known.
+    /// When the outcome of every letter is known.
     All,
-    /// One letter has another outcome than to be back.
+    /// When one letter is known to have an outcome other than being back.
     Alive,
 }
 
-/// What became of many.
+/// What became of letters.
 #[derive(Debug, Default)]
 pub struct Followed {
     /// Stored by their own request.
@@ -52,12 +56,12 @@ pub struct Followed {
     pub back: Vec<(String, String)>,
     /// Letters whose outcome is not known yet.
     pub open: Vec<Letter>,
-    /// Why a table could not be asked, the last time.
+    /// Why a table did not answer in the last round, if one did not.
     pub failure: Option<Failure>,
 }
 
 impl Followed {
-    /// Whether a letter has another outcome than to be back.
+    /// Whether a letter has an outcome other than being back.
     #[must_use]
     pub fn is_alive(&self) -> bool {
         self.stored + self.duplicates + self.refused.len() > 0
@@ -71,7 +75,7 @@ impl Followed {
 /// Follows the open letters, which were sent back, for [`FOLLOW_MAX`] at the most.
 ///
 /// # Errors
-/// The queue gives no answer.
+/// A queue does not answer.
 pub async fn follow(
     desk: &Desk,
     tables: &PaymentsTable,
@@ -82,10 +86,12 @@ pub async fn follow(
     let (started, mut pause) = (Instant::now(), PAUSE_MIN);
     while !followed.is_over(until) {
         let is_last = started.elapsed() > FOLLOW_MAX || desk.interrupt.is_set();
-        // Before the tables: the function deletes a message only after its outcome is durable.
+        // Asked before the tables: the function deletes a message only after its outcome is durable, so
+        // the tables know all about a queue that was empty by then.
         let is_drained = depth(&desk.place.sqs, &desk.place.queue_url).await?.total() == 0;
         settle(tables, followed).await;
-        // Many dead letters take long to look at, few are worth a look every time.
+        // Reading the dead-letter queue takes long when it holds many letters. It is read when it matters:
+        // at the end, and while the others wait for what becomes of the first ones.
         let looks_back = is_drained || is_last || until == Until::Alive;
         if !followed.is_over(until) && looks_back {
             find_back(desk, followed).await?;
@@ -96,7 +102,7 @@ pub async fn follow(
             break;
         }
         if !followed.is_over(until) {
-            rest(pause, &desk.interrupt).await;
+            desk.interrupt.pause(pause).await;
             pause = (pause * 2).min(PAUSE_MAX);
         }
     }
@@ -104,7 +110,7 @@ pub async fn follow(
     Ok(())
 }
 
-/// Looks each open letter up.
+/// Looks up each open letter in the tables.
 async fn settle(tables: &PaymentsTable, followed: &mut Followed) {
     followed.failure = None;
     let looks = std::mem::take(&mut followed.open).into_iter().map(|letter| async move {
@@ -126,17 +132,17 @@ async fn settle(tables: &PaymentsTable, followed: &mut Followed) {
     }
 }
 
-/// Looks for the open letters among the dead.
+/// Looks for the open letters in the dead-letter queue.
 async fn find_back(desk: &Desk, followed: &mut Followed) -> Result<(), Error> {
     let holder = desk.holder();
-    // Ctrl-C ends the following, and this last look is its end.
+    // After Ctrl-C there is one last look, which must not be cut short.
     let never = Interrupt::default();
-    let scan = holder.scan(Wish::default(), &never, &ProgressBar::hidden()).await;
+    let scan = scan(&holder, Wish::default(), &never, &ProgressBar::hidden()).await;
     holder.release_all().await;
     let dead = scan?.letters;
     let mut by_request: HashMap<&str, &Letter> = HashMap::new();
     for letter in &dead {
-        // Of several copies the one that was sent back most often.
+        // Of several copies of a message, the one that was sent back most often counts.
         let known = by_request.entry(letter.request_id()).or_insert(letter);
         if letter.redrives() > known.redrives() {
             *known = letter;
@@ -157,18 +163,10 @@ async fn find_back(desk: &Desk, followed: &mut Followed) -> Result<(), Error> {
     Ok(())
 }
 
-/// Waits, but not after Ctrl-C.
-pub(crate) async fn rest(pause: Duration, interrupt: &Interrupt) {
-    let end = Instant::now() + pause;
-    while Instant::now() < end && !interrupt.is_set() {
-        tokio::time::sleep(Duration::from_millis(100).min(end - Instant::now())).await;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::letter::tests::letter;
+    use crate::dlq::letter::tests::letter;
 
     #[test]
     fn the_first_letters_are_followed_until_one_is_alive() {

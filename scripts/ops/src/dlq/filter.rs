@@ -6,16 +6,16 @@ use clap::Args;
 use function::dead_letter::DeadReason;
 use serde::{Serialize, Serializer};
 
-use crate::letter::Letter;
-use crate::queue::Error;
+use crate::dlq::letter::Letter;
+use crate::error::Error;
 use crate::terminal::masked;
 
-/// Without any of these, all messages. With several, those to which all apply. Its serialised form is for
-/// the audit log, which names no user.
+/// Which letters a command is about. Without any of these: all. With several: those to which all of them
+/// apply. The serialised form is for the audit log, so it masks the user.
 #[derive(Debug, Clone, Default, Args, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Filter {
-    /// Only those that died of this, as `dlq summary` names it (several: separated by commas).
+    /// Only those that died of this, as `cargo dlq summary` names it (several: separated by commas).
     #[arg(long, value_name = "REASON", value_delimiter = ',')]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub reason: Vec<String>,
@@ -25,32 +25,32 @@ pub struct Filter {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub payment: Option<String>,
 
-    /// Only those of this user: the verified one, or without one the one that the body names.
+    /// Only those of this user: the verified one, or without one the user that the body names.
     #[arg(long, value_name = "UUID")]
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "mask")]
     pub user: Option<String>,
 
-    /// Only those that have been here longer: 30m, 2h, 3d.
+    /// Only those that have been in the queue longer than this, as in 30m, 2h or 3d.
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub older_than: Option<Duration>,
 
-    /// Only those that have been here for less time.
+    /// Only those that have been in the queue for less time than this.
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub newer_than: Option<Duration>,
 
-    /// Only those that this version of the function gave up.
+    /// Only those that died in this version of the function.
     #[arg(long, value_name = "VERSION")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
 
-    /// Only so many, of those that the queue shows first: no more of it is read than that takes.
+    /// Only so many, whichever the queue shows first. The rest of the queue is not read.
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
 
-    /// Leave those alone that did not come through the gateway.
+    /// Whether letters that did not come through the gateway are left out.
     #[arg(skip)]
     #[serde(skip)]
     pub spare_unverified: bool,
@@ -61,7 +61,7 @@ fn mask<S: Serializer>(user: &Option<String>, serializer: S) -> Result<S::Ok, S:
 }
 
 impl Filter {
-    /// Divides letters into those that it selects, the oldest first, and the others.
+    /// Divides letters into those that it selects, oldest first, and the others.
     #[must_use]
     pub fn divide(&self, letters: Vec<Letter>, now_ms: i64) -> (Vec<Letter>, Vec<Letter>) {
         let (mut selected, mut others): (Vec<_>, Vec<_>) =
@@ -75,16 +75,16 @@ impl Filter {
         (selected, others)
     }
 
-    /// Letters at the most.
+    /// How many letters at the most.
     #[must_use]
     pub fn count_max(&self) -> Option<usize> {
         self.limit.and_then(|limit| usize::try_from(limit).ok())
     }
 
-    /// Refuses a reason that neither this version knows nor one of these letters died of.
+    /// Refuses a reason that this version does not know, unless one of these letters died of it.
     ///
     /// # Errors
-    /// [`Error::Configuration`] suggests the nearest one.
+    /// [`Error::Configuration`] suggests the reason with the most similar name.
     pub fn check_reasons(&self, letters: &[Letter]) -> Result<(), Error> {
         let known = || {
             let known = DeadReason::ALL.iter().map(|reason| reason.name());
@@ -102,7 +102,7 @@ impl Filter {
         Ok(())
     }
 
-    /// Whether a letter is one of these.
+    /// Whether all conditions apply to a letter. The limit is none of them.
     #[must_use]
     pub fn selects(&self, letter: &Letter, now_ms: i64) -> bool {
         let age_ms = u64::try_from(now_ms - letter.sent_at_ms).unwrap_or_default();
@@ -123,7 +123,7 @@ impl Filter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::letter::tests::{NOTE, letter};
+    use crate::dlq::letter::tests::{NOTE, letter};
 
     #[test]
     fn all_conditions_apply_and_the_oldest_come_first() {

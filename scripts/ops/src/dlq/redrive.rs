@@ -1,7 +1,6 @@
-//! Sending letters back: `redrive`. The first ones are followed before the others go: where all of them die
-//! again, the cause is not mended, and the others stay where they are.
+//! `redrive`: sending letters back to the main queue. The first ones are sent and followed before the others.
+//! If all of them die again, the cause is not mended, and the others stay where they are.
 
-use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::time::Instant;
 
@@ -11,15 +10,16 @@ use serde_json::json;
 use tables::PaymentsTable;
 
 use crate::audit::Audit;
-use crate::filter::Filter;
-use crate::follow::{self, FOLLOW_MAX, Followed, Until};
-use crate::letter::Letter;
-use crate::queue::Error;
-use crate::send::{Sender, Sent, print_failed};
+use crate::dlq::desk::Desk;
+use crate::dlq::filter::Filter;
+use crate::dlq::follow::{FOLLOW_MAX, Followed, Until, follow};
+use crate::dlq::letter::{Letter, ids_of};
+use crate::dlq::report::{counted, print_failed, reasons};
+use crate::dlq::send::{Sender, Sent};
+use crate::error::{Ending, Error};
 use crate::terminal::{note, print, printable, span};
-use crate::{Desk, Ending};
 
-/// Letters that are followed before the others are sent.
+/// How many letters are sent and followed before the others.
 const FIRST: usize = 10;
 
 /// Letters that are named on the terminal.
@@ -37,16 +37,16 @@ pub struct How {
     /// Do not wait for what becomes of the messages.
     #[arg(long)]
     pub no_follow: bool,
-    /// Send the others, too, when the first ten die again.
+    /// Send the others, too, if the first ten all die again.
     #[arg(long)]
     pub keep_going: bool,
-    /// Send back what did not come through the gateway; only with --reason unverified.
+    /// Send back what did not come through the gateway; only together with --reason unverified.
     #[arg(long)]
     pub force: bool,
 }
 
 impl How {
-    /// Whether and how unverified letters may be sent back.
+    /// Makes the filter leave unverified letters out, unless --force asks for them and for no others.
     ///
     /// # Errors
     /// They are asked for without --force, or --force is given for others.
@@ -56,12 +56,12 @@ impl How {
         let refused = |text: &str| Err(Error::Configuration(text.to_owned()));
         if asks && !self.force {
             return refused(
-                "unverified messages did not come through the gateway, and nobody vouches for them: \
-                 `dlq discard` them; whoever knows better gives --force",
+                "unverified messages did not come through the gateway, so nobody has verified whose they \
+                 are: discard them with `cargo dlq discard`. --force sends them back all the same",
             );
         }
         if self.force && filter.reason != [unverified] {
-            return refused("--force is for --reason unverified, and for nothing else with it");
+            return refused("--force is only for --reason unverified, without any other reason");
         }
         filter.spare_unverified = !self.force;
         Ok(())
@@ -70,16 +70,15 @@ impl How {
     /// The tables by which letters are followed; `None` when they are not to be followed.
     ///
     /// # Errors
-    /// They are not known.
+    /// They are to be followed, and the tables are not known.
     pub(crate) fn tables<'a>(&self, desk: &'a Desk) -> Result<Option<&'a PaymentsTable>, Error> {
-        match &desk.place.tables {
-            _ if self.no_follow => Ok(None),
-            None if self.yes => Err(Error::Configuration(
-                "to follow the messages, give --tables and --refusals-table; or give \
-                 --no-follow"
-                    .to_owned(),
-            )),
-            tables => Ok(tables.as_ref()),
+        if self.no_follow {
+            Ok(None)
+        } else if self.yes {
+            let or = |error| Error::Configuration(format!("{error}; or give --no-follow"));
+            desk.place.tables_to("follow the messages").map_err(or).map(Some)
+        } else {
+            Ok(desk.place.tables.as_ref())
         }
     }
 }
@@ -87,7 +86,7 @@ impl How {
 /// Sends letters back to the main queue.
 ///
 /// # Errors
-/// The queue gives no answer, or the audit log cannot be written.
+/// The flags contradict each other, the queue does not answer, or the audit log cannot be written.
 pub async fn redrive(desk: &Desk, mut filter: Filter, how: How) -> Result<Ending, Error> {
     how.check(&mut filter)?;
     let tables = how.tables(desk)?;
@@ -99,7 +98,7 @@ pub async fn redrive(desk: &Desk, mut filter: Filter, how: How) -> Result<Ending
         let others = format!("{} others stay", selection.others);
         print(&plan(&selection.letters, &others, how.rate));
         let is_done = !desk.interrupt.is_set() && (!how.yes || selection.is_all);
-        return Ok(if is_done { Ending::Done } else { Ending::Unfinished });
+        return Ok(Ending::of(is_done));
     }
     let about = json!({
         "who": desk.place.who().await,
@@ -124,11 +123,7 @@ pub async fn redrive(desk: &Desk, mut filter: Filter, how: How) -> Result<Ending
     Ok(Ending::after_changes(done))
 }
 
-pub(crate) fn ids_of(letters: &[Letter]) -> Vec<&str> {
-    letters.iter().map(|letter| &*letter.message_id).collect()
-}
-
-/// Sends letters, the first ones first, and follows all.
+/// Sends letters and follows them, the first ones before the others are sent.
 pub(crate) async fn carry_out(
     sender: &Sender<'_>,
     mut letters: Vec<Letter>,
@@ -142,7 +137,7 @@ pub(crate) async fn carry_out(
         let others = letters.split_off(FIRST);
         all = sender.send(letters).await;
         followed.open = all.sent.clone();
-        let looked = follow::follow(sender.desk, tables, &mut followed, Until::Alive).await;
+        let looked = follow(sender.desk, tables, &mut followed, Until::Alive).await;
         letters = others;
         stopped = match looked {
             _ if sender.desk.interrupt.is_set() => None,
@@ -180,15 +175,15 @@ pub(crate) async fn carry_out(
     let mut is_done = failed.is_empty() && left == 0;
     if let Some(tables) = tables {
         if stopped.is_none() {
-            follow::follow(sender.desk, tables, &mut followed, Until::All).await?;
+            follow(sender.desk, tables, &mut followed, Until::All).await?;
         }
         print(&outcomes(&followed, sent.len()));
         is_done &= followed.back.is_empty();
     }
-    Ok(if is_done { Ending::Done } else { Ending::Unfinished })
+    Ok(Ending::of(is_done))
 }
 
-/// Why the others are not to be sent after the first ones, if it is so.
+/// Why the others must not be sent after the first ones; `None` when they may.
 fn why_stop(followed: &Followed) -> Option<String> {
     let Followed { back, open, .. } = followed;
     if followed.is_alive() || (back.is_empty() && open.is_empty()) {
@@ -206,7 +201,7 @@ fn why_stop(followed: &Followed) -> Option<String> {
     Some(format!("of the first {FIRST} came back dead: {reasons}{still}. Is the cause mended?"))
 }
 
-/// What would be done.
+/// What a dry run says.
 pub(crate) fn plan(letters: &[Letter], others: &str, rate: Option<NonZeroU32>) -> String {
     let count = letters.len();
     if count == 0 {
@@ -221,20 +216,7 @@ pub(crate) fn plan(letters: &[Letter], others: &str, rate: Option<NonZeroU32>) -
     )
 }
 
-/// How many letters died of what: `3 throttled, 1 unknown`.
-pub(crate) fn reasons(letters: &[Letter]) -> String {
-    counted(letters.iter().map(Letter::reason))
-}
-
-fn counted<'a>(reasons: impl Iterator<Item = &'a str>) -> String {
-    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    for reason in reasons {
-        *counts.entry(reason).or_default() += 1;
-    }
-    let counts = counts.iter().map(|(reason, count)| format!("{count} {}", printable(reason)));
-    counts.collect::<Vec<_>>().join(", ")
-}
-
+/// What became of the letters that were sent.
 fn outcomes(followed: &Followed, total: usize) -> String {
     let Followed { stored, duplicates, refused, back, open, failure } = followed;
     let refusals: usize = refused.values().sum();
@@ -251,7 +233,7 @@ fn outcomes(followed: &Followed, total: usize) -> String {
         text += &format!("  back: {message_id}: {}\n", printable(reason));
     }
     if back.len() > NAMED_MAX {
-        text += &format!("  back: {} more; see dlq list\n", back.len() - NAMED_MAX);
+        text += &format!("  back: {} more; see cargo dlq list\n", back.len() - NAMED_MAX);
     }
     if let Some(failure) = failure {
         text += &format!("  the tables could not be asked about some: {failure}\n");
@@ -262,7 +244,7 @@ fn outcomes(followed: &Followed, total: usize) -> String {
     if !open.is_empty() {
         text += &format!(
             "  Messages are followed for {} at the most. What is unknown yet waits in the main queue \
-             or for a retry, which takes up to half an hour; if it dies again, dlq summary shows it.\n",
+             or for a retry, which takes up to half an hour; if it dies again, cargo dlq summary shows it.\n",
             span(FOLLOW_MAX)
         );
     }

@@ -1,5 +1,8 @@
-//! What clients are told beside what lies in the dead-letter queue: `reconcile`. A letter that nobody sent
-//! back in time leaves its record `held` behind, and then nobody would ever tell the client.
+//! `reconcile`: comparing what clients are told with what is in the dead-letter queue. When a letter expires
+//! there, the record that says `held` stays, and its client would be told to wait for ever.
+//!
+//! A **record** is what the tables say of a submission that is not the stored one. A *held record* is one that
+//! says `held`.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -10,16 +13,18 @@ use serde_json::json;
 use tables::{Failure, Kind, PaymentsTable, Record};
 
 use crate::audit::Audit;
-use crate::filter::Filter;
-use crate::letter::Letter;
-use crate::look::minute_of;
-use crate::queue::{Error, depth};
-use crate::send::{Failed, print_failed};
-use crate::standing::{End, Outcome, Submitted, standing_of};
-use crate::terminal::{clipped, note, print, progress, span, table};
-use crate::{Desk, Ending, ms_of, now_ms};
+use crate::clock::{ms_of, now_ms};
+use crate::dlq::desk::Desk;
+use crate::dlq::filter::Filter;
+use crate::dlq::letter::Letter;
+use crate::dlq::report::{Failed, print_failed};
+use crate::dlq::standing::{End, Outcome, Submitted, standing_of};
+use crate::error::{Ending, Error};
+use crate::queue::depth;
+use crate::terminal::{clipped, minute_of, note, print, progress, span, table};
 
-/// How much longer than both queues keep a message nothing is settled: their clocks are not ours.
+/// A held record without a letter is changed only when it is older than both queues together keep a message,
+/// plus this much, because clocks may differ.
 const GRACE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Submissions that are looked up, or recorded, at once.
@@ -28,34 +33,31 @@ const LOOKS_MAX: usize = 16;
 /// Rows of each table that is shown.
 const ROWS_MAX: usize = 20;
 
-/// What does not fit together.
+/// Where letters and records do not agree.
 #[derive(Default)]
 struct Compared {
-    /// Letters of which something else is on record than that they are held, or nothing.
+    /// Letters that have no outcome and are not on record as held.
     unrecorded: Vec<Letter>,
-    /// Held records without a letter, of which there cannot be one any more.
+    /// Held records whose letter is missing and so old that it must have expired.
     gone: Vec<Record>,
-    /// Held records without a letter whose payment another request stored.
+    /// Held records whose letter is missing and whose payment another request has stored.
     duplicates: Vec<Record>,
-    /// Held records without a letter that may still be on its way.
+    /// Held records whose letter is missing but may still be in one of the queues.
     young: Vec<Record>,
-    /// Held records of submissions that are stored by now; their clients read that.
+    /// How many held records are of submissions that are stored by now. Their clients are told so.
     stored: usize,
 }
 
-/// Compares held records with letters; with `yes`, writes what is missing and settles what is gone.
+/// Compares held records with letters. With `yes` it also writes the records that are missing or wrong.
 ///
 /// # Errors
-/// The queue or a table gives no answer, the tables are not known, or the audit log cannot be written.
+/// A queue or a table does not answer, the tables are not known, or the audit log cannot be written.
 pub async fn reconcile(desk: &Desk, yes: bool) -> Result<Ending, Error> {
-    let Some(tables) = &desk.place.tables else {
-        let text = "to compare records with letters, give --tables and --refusals-table";
-        return Err(Error::Configuration(text.to_owned()));
-    };
+    let tables = desk.place.tables_to("compare records with letters")?;
     let holder = desk.holder();
     let selection = desk.select(&holder, &Filter::default(), yes).await?;
     let (letters, is_all) = (selection.letters.len(), selection.is_all);
-    // Letters stay held until their records are written: nobody sends one back meanwhile.
+    // This tool holds the letters until their records are written, so that nobody sends one back meanwhile.
     let compared = compare(desk, tables, selection.letters).await;
     let done = match compared {
         Ok((compared, bound)) => {
@@ -68,7 +70,8 @@ pub async fn reconcile(desk: &Desk, yes: bool) -> Result<Ending, Error> {
     done
 }
 
-/// What does not fit together, and the age that nothing in the queues can have.
+/// Finds out where letters and records do not agree. Also returns the age that no message in the queues can
+/// have.
 async fn compare(
     desk: &Desk,
     tables: &PaymentsTable,
@@ -116,14 +119,15 @@ async fn compare(
 }
 
 impl Compared {
-    /// Sorts held records without a letter by what has become of their submissions.
+    /// Sorts held records whose letter is missing by what has become of their submissions.
     async fn sort(
         &mut self,
         tables: &PaymentsTable,
         records: Vec<Record>,
         oldest: &str,
     ) -> Result<(), Error> {
-        // The index shows no body and may be late: the record itself says what is so.
+        // The records come from an index, which has no bodies and may be behind the table. So each record is
+        // read again from the table itself.
         let whole = records.into_iter().map(async |record| {
             let payment_id = record.payment_id.as_deref();
             let whole = tables.record_of(&record.user_id, payment_id, &record.request_id).await?;
@@ -153,6 +157,7 @@ impl Compared {
         self.unrecorded.is_empty() && self.gone.is_empty() && self.duplicates.is_empty()
     }
 
+    /// What the operator is told.
     fn shown(&self, letters: usize, bound: Duration) -> String {
         let bound = span(bound);
         let mut text = format!("{letters} dead letters.\n");
@@ -207,7 +212,7 @@ impl Compared {
     }
 }
 
-/// Writes what is to be written.
+/// Writes the records that are missing or wrong, if it may.
 async fn settle(
     desk: &Desk,
     tables: &PaymentsTable,
@@ -219,17 +224,17 @@ async fn settle(
         return Ok(Ending::Unfinished);
     }
     if !is_all && !compared.gone.is_empty() {
-        note("nothing is settled as expired while letters are out of sight: run again");
+        note("nothing is recorded as expired while letters are out of sight: run again");
         compared.gone.clear();
     }
-    let unfinished = if is_all { Ending::Done } else { Ending::Unfinished };
+    let ending = Ending::of(is_all);
     if compared.is_empty() {
         print("\nNothing is to be written.\n");
-        return Ok(unfinished);
+        return Ok(ending);
     }
     if !yes {
         print("\nThis was a dry run; --yes does it.\n");
-        return Ok(unfinished);
+        return Ok(ending);
     }
     let request_ids = |records: &[Record]| {
         records.iter().map(|record| record.request_id.clone()).collect::<Vec<_>>()
@@ -246,7 +251,7 @@ async fn settle(
     let audit = Audit::begin(&desk.place.audit_log, "reconcile", &about)?;
     let done = write(tables, &audit, &compared).await;
     Ok(match Ending::after_changes(done) {
-        Ending::Done => unfinished,
+        Ending::Done => ending,
         Ending::Unfinished => Ending::Unfinished,
     })
 }
@@ -269,7 +274,7 @@ async fn write(
     };
     let hold = compared.unrecorded.iter().map(async |letter| {
         let submitted = Submitted::by_letter(letter)?;
-        Some((letter.message_id.clone(), submitted.hold(tables, letter.reason()).await))
+        Some((letter.message_id.clone(), submitted.record_held(tables, letter.reason()).await))
     });
     let held = futures::stream::iter(hold).buffer_unordered(LOOKS_MAX);
     let held = count(held.filter_map(std::future::ready).collect().await);
@@ -283,20 +288,21 @@ async fn write(
         "\nOn record now: {held} as held, {expired} as discarded, {duplicates} as duplicates.\n"
     ));
     print_failed(&failed);
-    Ok(if failed.is_empty() { Ending::Done } else { Ending::Unfinished })
+    Ok(Ending::of(failed.is_empty()))
 }
 
-/// Tells the clients of these records that there is nothing to wait for; asks the tables once more.
+/// Puts on record that submissions are discarded because their letters have expired, or that they are
+/// duplicates, whichever the tables say now.
 async fn ended(tables: &PaymentsTable, records: &[Record]) -> Vec<(String, Result<(), Failure>)> {
     let end = records.iter().map(async |record| {
         let submitted = Submitted::by_record(record)?;
-        Some((record.message_id.clone(), submitted.end(tables, End::Expired).await))
+        Some((record.message_id.clone(), submitted.record_ended(tables, End::Expired).await))
     });
     let ended = futures::stream::iter(end).buffer_unordered(LOOKS_MAX);
     ended.filter_map(std::future::ready).collect().await
 }
 
-/// The first rows of a table, and how many more there are.
+/// A table of the first rows, and how many more there are.
 fn rows(head: &[&str], mut all: Vec<Vec<String>>) -> String {
     let more = all.len().saturating_sub(ROWS_MAX);
     all.truncate(ROWS_MAX);
@@ -307,6 +313,7 @@ fn rows(head: &[&str], mut all: Vec<Vec<String>>) -> String {
     lines.join("\n") + "\n"
 }
 
+/// A time of a record in milliseconds since 1970.
 fn ms(time: &str) -> i64 {
     humantime::parse_rfc3339(time).map(ms_of).unwrap_or_default()
 }

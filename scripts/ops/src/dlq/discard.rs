@@ -1,27 +1,28 @@
-//! Deleting letters that are not to be processed: `discard`. Each is first in an archive, then its client
-//! is told, and only then it is deleted. Killed in between, it is told and still there: run it again.
+//! `discard`: deleting letters whose payments must not be processed. Each letter is first made durable in an
+//! archive, then its client is told, and only then it is deleted. If the process is killed in between, the
+//! letter is still there, and running the command again finishes it.
 
 use std::path::Path;
 
 use futures::future::join_all;
 use serde_json::json;
 
-use crate::archive::write;
 use crate::audit::Audit;
-use crate::filter::Filter;
-use crate::hold::{Holder, LOST};
-use crate::letter::Letter;
-use crate::queue::{BATCH_MAX, Error};
-use crate::redrive::{ids_of, reasons};
-use crate::send::{Failed, print_failed};
-use crate::standing::{End, Submitted};
+use crate::dlq::archive::write;
+use crate::dlq::desk::{Desk, Selection};
+use crate::dlq::filter::Filter;
+use crate::dlq::hold::{Holder, LOST};
+use crate::dlq::letter::{Letter, ids_of};
+use crate::dlq::report::{Failed, print_failed, reasons};
+use crate::dlq::standing::{End, Submitted};
+use crate::error::{Ending, Error};
+use crate::queue::BATCH_MAX;
 use crate::terminal::{note, print, progress};
-use crate::{Desk, Ending, Selection};
 
-/// Deletes letters that are in an archive, durably, and whose clients are told.
+/// Archives letters, tells their clients, and deletes the letters.
 ///
 /// # Errors
-/// The queue gives no answer, a file cannot be written, or the tables are not known; then nothing was
+/// The queue does not answer, a file cannot be written, or the tables are not known. Then nothing was
 /// deleted.
 pub async fn discard(
     desk: &Desk,
@@ -42,7 +43,7 @@ pub async fn discard(
             reasons(&selection.letters),
             selection.others
         ));
-        return Ok(if desk.interrupt.is_set() { Ending::Unfinished } else { Ending::Done });
+        return Ok(Ending::of(!desk.interrupt.is_set()));
     }
     let begun = begin(desk, filter, &selection.letters, archive, why).await;
     if begun.is_err() {
@@ -54,7 +55,7 @@ pub async fn discard(
     Ok(Ending::after_changes(done))
 }
 
-/// Records what is about to be done, then makes letters durable in the archive.
+/// Writes into the audit log what is about to be done, then makes the letters durable in the archive.
 async fn begin(
     desk: &Desk,
     filter: &Filter,
@@ -63,9 +64,8 @@ async fn begin(
     why: &str,
 ) -> Result<Audit, Error> {
     let has_client = |letter: &Letter| Submitted::by_letter(letter).is_some();
-    if desk.place.tables.is_none() && letters.iter().any(has_client) {
-        let text = "to tell the clients, give --tables and --refusals-table";
-        return Err(Error::Configuration(text.to_owned()));
+    if letters.iter().any(has_client) {
+        desk.place.tables_to("tell the clients")?;
     }
     let about = json!({
         "who": desk.place.who().await,
@@ -81,7 +81,7 @@ async fn begin(
     Ok(audit)
 }
 
-/// Deletes what is in the archive.
+/// Tells the clients of letters that are in the archive, and deletes the letters.
 async fn delete_all(
     desk: &Desk,
     holder: &Holder,
@@ -115,10 +115,11 @@ async fn delete_all(
         note(&format!("{left} are left: run the same command again"));
     }
     let is_done = failed.is_empty() && left == 0 && selection.is_all;
-    Ok(if is_done { Ending::Done } else { Ending::Unfinished })
+    Ok(Ending::of(is_done))
 }
 
-/// Up to ten letters; returns, in their order, why one is still there.
+/// Does so with up to ten letters. For each of them, in their order, it returns whether it is deleted, or why
+/// not.
 async fn tell_then_delete(
     desk: &Desk,
     holder: &Holder,
@@ -130,7 +131,7 @@ async fn tell_then_delete(
         }
         match (&desk.place.tables, Submitted::by_letter(letter)) {
             (Some(tables), Some(submitted)) => {
-                let told = submitted.end(tables, End::ByOperator).await;
+                let told = submitted.record_ended(tables, End::ByOperator).await;
                 told.map_err(|failure| format!("not discarded, the client is not told: {failure}"))
             }
             (Some(_) | None, Some(_) | None) => Ok(()),

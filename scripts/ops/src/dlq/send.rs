@@ -1,5 +1,6 @@
-//! Sending letters to the main queue, and only then taking them from where they lay. Whatever is killed in
-//! between leaves a letter in both, and the pipeline absorbs the second copy; nothing is ever in neither.
+//! Sending letters to the main queue, and deleting them from the dead-letter queue only after that. If this
+//! process is killed in between, a letter is in both queues, which does no harm: it is stored only once. It is
+//! never in neither.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -14,36 +15,23 @@ use aws_sdk_sqs::types::{
 use futures::StreamExt;
 use futures::future::join_all;
 use indicatif::ProgressBar;
-use serde::Serialize;
 use serde_json::json;
 
-use crate::Desk;
 use crate::audit::Audit;
-use crate::follow;
-use crate::hold::{Holder, LOST};
-use crate::letter::Letter;
-use crate::queue::{BATCH_MAX, LANES, code_of};
-use crate::standing::Submitted;
+use crate::dlq::desk::Desk;
+use crate::dlq::hold::{Holder, LOST};
+use crate::dlq::letter::Letter;
+use crate::dlq::report::Failed;
+use crate::dlq::standing::Submitted;
+use crate::error::code_of;
+use crate::queue::{BATCH_MAX, LANES};
 use crate::terminal::{note, progress};
 
-/// Bytes of one batch call, attributes included (SQS's quota when the queues' limit was chosen).
+/// Bytes of one batch call, attributes included. SQS allowed no more when the queues were designed.
 const BATCH_BYTES_MAX: usize = 256 * 1024;
 
-/// Calls that fail one after the other before the rest is left where it is.
+/// After so many calls that failed one after the other, the rest is left where it is.
 const FAILURES_MAX: u32 = 3;
-
-/// Failures that are named on the terminal; the audit log names all.
-const NAMED_MAX: usize = 20;
-
-/// A letter with which something went wrong.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Failed {
-    /// The letter.
-    pub message_id: String,
-    /// What went wrong.
-    pub why: String,
-}
 
 /// What came of sending.
 #[derive(Debug, Default)]
@@ -52,32 +40,22 @@ pub(crate) struct Sent {
     pub(crate) sent: Vec<Letter>,
     /// Not sent, or sent and still in the dead-letter queue as well.
     pub(crate) failed: Vec<Failed>,
-    /// Not touched, because it was stopped before.
+    /// How many were not touched, because sending was stopped before.
     pub(crate) left: usize,
 }
 
-/// Names what went wrong.
-pub(crate) fn print_failed(failed: &[Failed]) {
-    for Failed { message_id, why } in failed.iter().take(NAMED_MAX) {
-        note(&format!("failed: {message_id}: {why}"));
-    }
-    if let Some(more) = failed.len().checked_sub(NAMED_MAX).filter(|more| *more > 0) {
-        note(&format!("failed: {more} more; the audit log names them"));
-    }
-}
-
-/// How letters are sent, and where they lie.
+/// How letters are sent, and where they come from.
 pub(crate) struct Sender<'a> {
     pub(crate) desk: &'a Desk,
     pub(crate) audit: &'a Audit,
-    /// Who holds them in the dead-letter queue; nobody, where they come from an archive.
+    /// What holds them in the dead-letter queue; `None` where they come from an archive.
     pub(crate) holder: Option<&'a Holder>,
     /// Messages per second at the most.
     pub(crate) rate: Option<NonZeroU32>,
 }
 
 impl Sender<'_> {
-    /// Sends letters, each out of the dead-letter queue after it is in the main queue.
+    /// Sends letters, and deletes each from the dead-letter queue once it is in the main queue.
     pub(crate) async fn send(&self, letters: Vec<Letter>) -> Sent {
         let bar = progress("sending back", u64::try_from(letters.len()).unwrap_or_default());
         let run = Run {
@@ -118,7 +96,7 @@ fn batches(letters: Vec<Letter>, count_max: usize) -> Vec<Vec<Letter>> {
     batches
 }
 
-/// Bytes of a letter when it is sent, as SQS counts them.
+/// Bytes of a letter as SQS counts them when it is sent.
 fn bytes_of(letter: &Letter) -> usize {
     let attributes = letter.redriven();
     let attributes = attributes.iter().map(|(name, value)| {
@@ -128,7 +106,7 @@ fn bytes_of(letter: &Letter) -> usize {
     letter.body.len() + attributes.sum::<usize>()
 }
 
-/// When the next messages may be sent.
+/// The rate at which messages may be sent.
 struct Pace {
     per_message: Duration,
     next: Mutex<Instant>,
@@ -149,16 +127,17 @@ impl Pace {
     }
 }
 
-/// One sending of many letters.
+/// The sending of many letters, several batches at once.
 struct Run<'a> {
     sender: &'a Sender<'a>,
     bar: &'a ProgressBar,
     pace: Pace,
-    /// Failures since the last success.
+    /// Calls that failed since the last one that succeeded.
     failures: AtomicU32,
 }
 
 impl Run<'_> {
+    /// Sends a batch, unless sending is to stop.
     async fn send(&self, batch: Vec<Letter>) -> Sent {
         let count = batch.len();
         let is_halted = || {
@@ -167,7 +146,7 @@ impl Run<'_> {
         };
         if !is_halted() {
             let wait = self.pace.take(u32::try_from(count).unwrap_or(u32::MAX));
-            follow::rest(wait, &self.sender.desk.interrupt).await;
+            self.sender.desk.interrupt.pause(wait).await;
         }
         if is_halted() {
             return Sent { left: count, ..Sent::default() };
@@ -180,7 +159,7 @@ impl Run<'_> {
         for letter in lost {
             outcome.fail(&letter, LOST.to_owned());
         }
-        let held = self.tell(held, &mut outcome).await;
+        let held = self.record_held(held, &mut outcome).await;
         if !held.is_empty() {
             self.send_then_delete(held, &mut outcome).await;
         }
@@ -188,32 +167,36 @@ impl Run<'_> {
         outcome
     }
 
-    /// Puts on record that letters are held which were discarded, or which the queue moved itself, so that
-    /// the record is no older than their last way through the main queue; returns those to be sent.
-    async fn tell(&self, letters: Vec<Letter>, outcome: &mut Sent) -> Vec<Letter> {
+    /// Puts on record that letters are held, where the record may be missing or say something else: if they
+    /// come from an archive, or if the queue itself moved them. The record also gets a new time. `reconcile`
+    /// changes only records that are older than any message in the queues can be, so it leaves this one alone
+    /// while the message is under way. Returns the letters that are to be sent.
+    async fn record_held(&self, letters: Vec<Letter>, outcome: &mut Sent) -> Vec<Letter> {
         let Some(tables) = &self.sender.desk.place.tables else { return letters };
         let is_restored = self.sender.holder.is_none();
-        let tell = async |letter: &Letter| match Submitted::by_letter(letter) {
+        let record = async |letter: &Letter| match Submitted::by_letter(letter) {
             Some(submitted) if is_restored || letter.moved_by_queue => {
-                submitted.hold(tables, letter.reason()).await
+                submitted.record_held(tables, letter.reason()).await
             }
             Some(_) | None => Ok(()),
         };
-        let told = join_all(letters.iter().map(tell)).await;
-        let mut sent = Vec::new();
-        for (letter, told) in letters.into_iter().zip(told) {
-            match told {
-                // The client of a discarded letter must not read that while it is processed. Every other
-                // one is better sent than told.
+        let recorded = join_all(letters.iter().map(record)).await;
+        let mut to_send = Vec::new();
+        for (letter, recorded) in letters.into_iter().zip(recorded) {
+            match recorded {
+                // Its client may have been told that it is discarded, and must not read that while the
+                // payment is processed.
                 Err(failure) if is_restored => {
                     outcome.fail(&letter, format!("not sent, the client is not told: {failure}"));
                 }
-                Ok(()) | Err(_) => sent.push(letter),
+                // Any other letter is sent all the same: what its client reads now is not wrong.
+                Ok(()) | Err(_) => to_send.push(letter),
             }
         }
-        sent
+        to_send
     }
 
+    /// Sends up to ten letters in one call, then deletes those that were sent from the dead-letter queue.
     async fn send_then_delete(&self, letters: Vec<Letter>, outcome: &mut Sent) {
         let entries: Vec<Entry> = letters.iter().enumerate().map(entry).collect();
         let request = self.sender.desk.place.sqs.send_message_batch();
@@ -231,6 +214,7 @@ impl Run<'_> {
             }
         };
         self.failures.store(0, Ordering::Relaxed);
+        // The new message id of each letter that was sent, by the letter's index.
         let mut new_ids: BTreeMap<usize, &str> = BTreeMap::new();
         for entry in &answer.successful {
             if let Ok(index) = entry.id.parse() {
@@ -254,7 +238,7 @@ impl Run<'_> {
         };
         let pairs: Vec<(&str, &str)> = ids.iter().copied().zip(new_ids.values().copied()).collect();
         if let Err(error) = self.sender.audit.step(&json!({ "sent": pairs })) {
-            // What cannot be recorded is not gone on with.
+            // Nothing more is sent when the audit log cannot be written.
             note(&format!("error: {error}"));
             self.sender.desk.interrupt.set();
         }
@@ -303,7 +287,7 @@ fn entry((index, letter): (usize, &Letter)) -> Entry {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::letter::tests::letter;
+    use crate::dlq::letter::tests::letter;
 
     #[test]
     fn a_batch_keeps_both_bounds_and_every_letter_its_place() {

@@ -1,9 +1,15 @@
-//! What the tables know of a submission, and what they are told of it: that it is held, or gone.
+//! What the tables say of a submission, and what this tool writes into them: that a submission is held, that
+//! it is discarded, or that it is a duplicate.
 //!
-//! A submission is **stored** when the payment's item bears its request; **refused** when that is on record
-//! of its request; a **duplicate** when the item is of another request and is the same payment, which is
-//! certain even before the function has looked, because an item never changes. Only of a submission that
-//! is none of these anything is written here, or that it is a duplicate.
+//! A submission is one request that submitted a payment. A client may submit the same payment several times.
+//! A submission is
+//! - **stored** when the item of its payment names its request;
+//! - **refused** when a record of its request says so;
+//! - a **duplicate** when another request has stored the same payment. Items never change, so this is certain
+//!   even before a function has compared the two;
+//! - **open** when it is none of these. A record may say that it is held or discarded.
+//!
+//! Nothing is ever written about a submission that is stored or refused.
 
 use schema::canonical;
 use schema::envelope::SCHEMA_VERSION;
@@ -13,10 +19,10 @@ use schema::text::PaymentId;
 use tables::record::Because;
 use tables::{Failure, Kind, PaymentItem, PaymentsTable, Record, Submission};
 
-use crate::letter::Letter;
-use crate::{ms_of, now_ms};
+use crate::clock::{ms_of, now_ms};
+use crate::dlq::letter::Letter;
 
-/// A submission of a verified user, as a letter or a record tells of it.
+/// A submission of a verified user, as a letter or a record describes it.
 #[derive(Clone)]
 pub(crate) struct Submitted<'a> {
     user_id: &'a str,
@@ -30,7 +36,7 @@ pub(crate) struct Submitted<'a> {
 pub(crate) struct Standing {
     /// The payment's item, whichever request stored it.
     pub(crate) item: Option<PaymentItem>,
-    /// What is on record of the request.
+    /// The record of the request.
     pub(crate) record: Option<Record>,
     /// What follows from both.
     pub(crate) outcome: Outcome,
@@ -55,12 +61,12 @@ pub(crate) enum Outcome {
 pub(crate) enum End {
     /// An operator discarded it.
     ByOperator,
-    /// Nobody sent it back before the queue gave it up.
+    /// The queue has deleted its message, because nobody sent it back in time.
     Expired,
 }
 
 impl<'a> Submitted<'a> {
-    /// What a letter submits; `None` where nobody vouches for its user.
+    /// The submission of a letter; `None` where its user is not verified.
     pub(crate) fn by_letter(letter: &'a Letter) -> Option<Submitted<'a>> {
         let envelope = &letter.envelope;
         let payment_id = readable_payment_id(&letter.body);
@@ -78,7 +84,7 @@ impl<'a> Submitted<'a> {
         })
     }
 
-    /// What a whole record tells of; `None` where it has no body.
+    /// The submission of a record; `None` where the record has no body.
     pub(crate) fn by_record(record: &'a Record) -> Option<Submitted<'a>> {
         let accepted_at = humantime::parse_rfc3339(&record.accepted_at);
         Some(Submitted {
@@ -96,7 +102,7 @@ impl<'a> Submitted<'a> {
         })
     }
 
-    /// Whose it is, under which paymentId, by which request: what its record is found by.
+    /// User, paymentId and request id: the key of its record.
     pub(crate) fn key(&self) -> (String, Option<String>, String) {
         let request_id = self.submission.request_id.clone();
         (self.user_id.to_owned(), self.payment_id.clone(), request_id)
@@ -105,7 +111,7 @@ impl<'a> Submitted<'a> {
     /// Asks the tables.
     ///
     /// # Errors
-    /// A table gives no answer.
+    /// A table does not answer.
     pub(crate) async fn standing(&self, tables: &PaymentsTable) -> Result<Standing, Failure> {
         let payment_id = self.payment_id.as_deref();
         let item = match payment_id {
@@ -134,12 +140,16 @@ impl<'a> Submitted<'a> {
         if item.is_some_and(is_same) { Outcome::Duplicate } else { Outcome::Open }
     }
 
-    /// Puts on record that it lies in the dead-letter queue, or is on its way out of it, unless it has an
-    /// outcome.
+    /// Puts on record that it is held, unless it has an outcome. Its client is then told that it waits for
+    /// an operator.
     ///
     /// # Errors
-    /// A table gives no answer.
-    pub(crate) async fn hold(&self, tables: &PaymentsTable, why: &str) -> Result<(), Failure> {
+    /// A table does not answer.
+    pub(crate) async fn record_held(
+        &self,
+        tables: &PaymentsTable,
+        why: &str,
+    ) -> Result<(), Failure> {
         match self.standing(tables).await?.outcome {
             Outcome::Stored | Outcome::Duplicate | Outcome::Refused(_) => Ok(()),
             Outcome::Open => {
@@ -149,12 +159,15 @@ impl<'a> Submitted<'a> {
         }
     }
 
-    /// Puts on record that it will not be processed any more, or that it is a duplicate, unless it has
-    /// another outcome.
+    /// Puts on record that it is discarded, or that it is a duplicate, unless it has another outcome.
     ///
     /// # Errors
-    /// A table gives no answer.
-    pub(crate) async fn end(&self, tables: &PaymentsTable, end: End) -> Result<(), Failure> {
+    /// A table does not answer.
+    pub(crate) async fn record_ended(
+        &self,
+        tables: &PaymentsTable,
+        end: End,
+    ) -> Result<(), Failure> {
         let standing = self.standing(tables).await?;
         let record = match standing.outcome {
             Outcome::Stored | Outcome::Refused(_) => return Ok(()),
@@ -170,7 +183,8 @@ impl<'a> Submitted<'a> {
     }
 
     fn record(&self, kind: Kind, reason: &str, message: &str, has_body: bool) -> Record {
-        // The reason of a letter is whatever its function wrote, which may be newer than this.
+        // A newer function may have written a reason that this version does not know. `Because` takes only
+        // known ones, so the letter's own is put in afterwards.
         let because =
             Because { kind, reason: kind.name(), message: message.to_owned(), fields: Vec::new() };
         let body = has_body.then_some(self.body);
@@ -189,7 +203,7 @@ impl End {
         }
     }
 
-    /// For the client.
+    /// What the client is told.
     fn words(self) -> &'static str {
         match self {
             End::ByOperator => "an operator discarded it: it was not processed and will not be",
@@ -200,10 +214,10 @@ impl End {
     }
 }
 
-/// How the submission of a letter stands; open, where nobody vouches for its user.
+/// How the submission of a letter stands. It is open where the user is not verified: no table is asked.
 ///
 /// # Errors
-/// A table gives no answer.
+/// A table does not answer.
 pub(crate) async fn standing_of(
     tables: &PaymentsTable,
     letter: &Letter,
@@ -217,7 +231,7 @@ pub(crate) async fn standing_of(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::letter::tests::letter;
+    use crate::dlq::letter::tests::letter;
 
     const BODY: &str = r#"{"paymentId":"p","userId":"u","amount":"10.50"}"#;
 
