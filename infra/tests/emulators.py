@@ -48,7 +48,7 @@ def main():
 
 def ministack(facts):
     """The whole way of a payment. MiniStack imports no document, so that it goes in call by call."""
-    say_it_to_ministack(facts)
+    adapt_policies(facts)
     document = yaml.safe_load(facts["document"])
     for operation in operations(document):
         for templates in templates_of(operation):
@@ -73,16 +73,15 @@ def ministack(facts):
     found = decided(gateway, token, foreign)
     expect((found["status"], found.get("reason")) == ("refused", "owner_mismatch"), f"somebody else's payment became {found}")
     dead_and_sent_back(facts, gateway, token, user)
-    roles_do_what_they_must("MiniStack", facts)
+    roles_are_judged("MiniStack", facts)
 
 
-def say_it_to_ministack(facts):
-    """Three things MiniStack takes otherwise than AWS: aws:PrincipalArn of a role's session is the session's ARN and not
-    the role's, its API Gateway sends as the account and not as the gateway's role, and a batch is an action of its own."""
-    queues, identities = client("sqs"), client("iam")
+def adapt_policies(facts):
+    """Three things are otherwise on MiniStack than on AWS: aws:PrincipalArn of a role's session is the session's ARN and
+    not the role's, API Gateway sends as the account and not as the gateway's role, and a batch is an action of its own."""
+    identities = client("iam")
     for url in (facts["queue"], facts["dead"]):
-        policy = json.loads(queues.get_queue_attributes(QueueUrl=url, AttributeNames=["Policy"])["Attributes"]["Policy"])
-        queues.set_queue_attributes(QueueUrl=url, Attributes={"Policy": json.dumps(sessions_named(facts, policy))})
+        put_queue_policy(url, sessions_named(facts, queue_policy(url)))
     operator = identities.get_role(RoleName=named(facts, "operator"))["Role"]["AssumeRolePolicyDocument"]
     identities.update_assume_role_policy(RoleName=named(facts, "operator"), PolicyDocument=json.dumps(sessions_named(facts, operator)))
     for role in MAY:
@@ -249,32 +248,49 @@ MAY = {
 }
 
 
-def roles_do_what_they_must(emulator, facts):
-    """Every role may make its calls and no others; and with a statement taken from a role, or one that is too wide,
-    this is no longer so."""
-    asked, sessions, found = calls(facts), {}, set()
+def roles_are_judged(emulator, facts):
+    """Who may call what, and that this check would notice another policy."""
     administrator = session(role_of_our_own("administrator", facts, {"Effect": "Allow", "Action": "*", "Resource": "*"}))
-    for name in ("send: queue", "send: dead letters"):
-        expect(not permits(administrator, asked[name]), f"{emulator}: an administrator may {name}")
-    for role, may in MAY.items():
-        if role != "operator":
-            # Only a service may take these roles, and nobody here is one.
-            client("iam").update_assume_role_policy(RoleName=named(facts, role), PolicyDocument=trust(facts))
-        sessions[role] = operating(facts) if role == "operator" else session(facts["roles"][role])
-        found |= {(f"{role}: {name}", "may" if name in may else "may not", "may not" if name in may else "may")
-                  for name, call in asked.items() if permits(sessions[role], call) != (name in may)}
+    take = ("sts", "assume_role", {"RoleArn": facts["roles"]["operator"], "RoleSessionName": "check"})
+    expect(not permits(administrator, take), f"{emulator}: an administrator may take the operator's role")
+    for name, url in (("send: queue", facts["queue"]), ("send: dead letters", facts["dead"])):
+        expect(not permits(administrator, calls(facts)[name]), f"{emulator}: an administrator may {name}")
+        policy = queue_policy(url)
+        put_queue_policy(url, {**policy, "Statement": []})
+        expect(permits(administrator, calls(facts)[name]), f"{emulator}: it was not the queue's policy that refused {name}")
+        put_queue_policy(url, policy)
+    sessions = {role: taken(facts, role) for role in MAY}
+    found = {(f"{role}: {name}", *(("may", "may not") if name in may else ("may not", "may")))
+             for role, may in MAY.items() for name in wrong(facts, role, sessions[role], calls(facts))}
     compare(emulator, found, {row for row in differences(emulator) if row[0].split(": ")[0] in MAY})
-    known, weakened = {row[0] for row in found}, 0
-    for role, may in MAY.items():
-        policy = policy_of(facts, role)
-        for changed, how in weaker(policy):
-            put_policy(facts, role, changed)
-            noticed = (permits(sessions[role], call) != (name in may) for name, call in asked.items() if f"{role}: {name}" not in known)
-            expect(any(noticed), f"{emulator}: nobody noticed {role} {how}")
-            weakened += 1
-        put_policy(facts, role, policy)
-    print(f"{emulator}: of {len(asked)} calls each of {len(MAY)} roles may make its own, but for {len(found)} listed differences; "
-          f"{weakened} weaker policies were found")
+    known = {row[0] for row in found}
+    count = sum(weaker_policies_are_noticed(facts, role, sessions[role], known) for role in MAY)
+    print(f"{emulator}: {len(MAY)} roles may make their own of {len(calls(facts))} calls and no others, but for "
+          f"{len(found)} listed differences; {count} weaker policies were noticed")
+
+
+def taken(facts, role):
+    if role == "operator":
+        return operating(facts)
+    # Only a service may take these roles, and nobody here is one.
+    client("iam").update_assume_role_policy(RoleName=named(facts, role), PolicyDocument=trust(facts))
+    return session(facts["roles"][role])
+
+
+def wrong(facts, role, credentials, names):
+    """Which of these calls the role may make and should not, or the other way round."""
+    return (name for name in names if permits(credentials, calls(facts)[name]) != (name in MAY[role]))
+
+
+def weaker_policies_are_noticed(facts, role, credentials, known):
+    """Gives how many there were."""
+    policy, count = policy_of(facts, role), 0
+    names = [name for name in calls(facts) if f"{role}: {name}" not in known]
+    for count, (changed, how) in enumerate(weaker(policy), 1):
+        put_policy(facts, role, changed)
+        expect(any(wrong(facts, role, credentials, names)), f"nobody noticed {role} {how}")
+    put_policy(facts, role, policy)
+    return count
 
 
 def weaker(policy):
@@ -290,7 +306,7 @@ def weaker(policy):
 
 
 def permits(credentials, call):
-    """Whether a call was refused for want of permission; how else it ends is not asked."""
+    """Whether somebody may make a call; how it ends otherwise is not asked."""
     service, method, parameters = call
     try:
         getattr(client(service, credentials), method)(**parameters)
@@ -308,6 +324,14 @@ def policy_of(facts, role):
 def put_policy(facts, role, policy):
     [name] = client("iam").list_role_policies(RoleName=named(facts, role))["PolicyNames"]
     client("iam").put_role_policy(RoleName=named(facts, role), PolicyName=name, PolicyDocument=json.dumps(policy))
+
+
+def queue_policy(url):
+    return json.loads(client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["Policy"])["Attributes"]["Policy"])
+
+
+def put_queue_policy(url, policy):
+    client("sqs").set_queue_attributes(QueueUrl=url, Attributes={"Policy": json.dumps(policy)})
 
 
 def listed(value):
@@ -339,9 +363,10 @@ def trust(facts):
 
 
 def session(role, credentials=None):
-    taken = client("sts", credentials).assume_role(RoleArn=role, RoleSessionName="check")["Credentials"]
-    return {"aws_access_key_id": taken["AccessKeyId"], "aws_secret_access_key": taken["SecretAccessKey"],
-            "aws_session_token": taken["SessionToken"]}
+    """Credentials of a role, in the names that botocore and, in capitals, the environment have for them."""
+    made = client("sts", credentials).assume_role(RoleArn=role, RoleSessionName="check")["Credentials"]
+    return {"aws_access_key_id": made["AccessKeyId"], "aws_secret_access_key": made["SecretAccessKey"],
+            "aws_session_token": made["SessionToken"]}
 
 
 def variables(credentials):
