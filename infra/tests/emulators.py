@@ -1,10 +1,11 @@
-"""What emulators of AWS make of the deployed document and the packaged functions, beside the local pipeline.
+"""What emulators of AWS make of the deployed document, the packaged functions and the roles.
 
     emulators.py ministack|localstack FACTS
 
 Run by scripts/check-emulators, which has started the emulator and written FACTS, with a Python that has
-botocore and PyYAML. The same requests go to both; where the answers differ, emulators.md says so, and a
-difference that it does not list, or that is no longer there, fails.
+botocore and PyYAML. The same requests go to the emulator and to the local pipeline, and the same calls are made as
+each role; where an answer is not as it should be, emulators.md says so, and a difference that it does not list, or
+that is no longer there, fails.
 """
 
 import base64
@@ -71,26 +72,31 @@ def ministack(facts):
     foreign = payment(str(uuid.uuid4()))
     accepted(gateway, token, foreign)
     found = decided(gateway, token, foreign)
-    expect((found["status"], found.get("reason")) == ("refused", "owner_mismatch"), f"somebody else's payment became {found}")
+    expect((found["status"], found.get("reason")) == ("refused", "owner_mismatch"),
+           f"somebody else's payment became {found}")
     dead_and_sent_back(facts, gateway, token, user)
     roles_are_judged("MiniStack", facts)
 
 
 def adapt_policies(facts):
-    """Three things are otherwise on MiniStack than on AWS: aws:PrincipalArn of a role's session is the session's ARN and
-    not the role's, API Gateway sends as the account and not as the gateway's role, and a batch is an action of its own."""
+    """Three things are otherwise on MiniStack than on AWS: aws:PrincipalArn of a role's session is the session's ARN
+    and not the role's, API Gateway sends as the account and not as the gateway's role, and a batch is an action of
+    its own."""
     identities = client("iam")
     for url in (facts["queue"], facts["dead"]):
         put_queue_policy(url, sessions_named(facts, queue_policy(url)))
     operator = identities.get_role(RoleName=named(facts, "operator"))["Role"]["AssumeRolePolicyDocument"]
-    identities.update_assume_role_policy(RoleName=named(facts, "operator"), PolicyDocument=json.dumps(sessions_named(facts, operator)))
+    trusted = json.dumps(sessions_named(facts, operator))
+    identities.update_assume_role_policy(RoleName=named(facts, "operator"), PolicyDocument=trusted)
     for role in MAY:
         policy = policy_of(facts, role)
         for statement in policy["Statement"]:
-            statement["Action"] = listed(statement["Action"])
-            statement["Action"] += [f"{action}Batch" for action in statement["Action"]
-                                    if action in ("sqs:SendMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility")]
+            actions = listed(statement["Action"])
+            statement["Action"] = actions + [f"{action}Batch" for action in actions if action in BATCHED]
         put_policy(facts, role, policy)
+
+
+BATCHED = ("sqs:SendMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility")
 
 
 def sessions_named(facts, policy):
@@ -128,7 +134,8 @@ def dead_and_sent_back(facts, gateway, token, user):
         command = [PROGRAMS / "ops", "redrive", "--no-follow", "--yes", "--region", facts["region"],
                    "--queue-url", facts["queue"], "--dead-letter-queue-url", facts["dead"]]
         for _ in range(2):
-            done = subprocess.run(command, env=dict(operator, XDG_STATE_HOME=state), capture_output=True, text=True, timeout=SECONDS_MAX)
+            done = subprocess.run(command, env=dict(operator, XDG_STATE_HOME=state), capture_output=True, text=True,
+                                  timeout=SECONDS_MAX)
             expect(done.returncode == 0, f"the re-drive failed: {done.stdout}{done.stderr}")
     found = decided(gateway, token, body)
     expect((found["status"], found["requestId"]) == ("stored", answer["requestId"]), f"sent back it became {found}")
@@ -136,7 +143,8 @@ def dead_and_sent_back(facts, gateway, token, user):
 
 
 def localstack(facts):
-    """The import, and what the template makes of a body. LocalStack has no authorizers, so a user stands in for the claim."""
+    """The import, and what the template makes of a body. LocalStack has no authorizers, so a user stands in for the
+    claim."""
     user = str(uuid.uuid4())
     document = facts["document"].replace("$context.authorizer.claims.sub", f"'{user}'")
     submit = yaml.safe_load(document)["paths"]["/submit"]["put"]["x-amazon-apigateway-integration"]
@@ -152,8 +160,8 @@ def localstack(facts):
     print(f"LocalStack: {len(TEMPLATE_FAULTS)} weaker templates were found")
 
 
-# How a template could spoil a payment, and what must be said of it: the user left out, the body written anew, and the
-# body not encoded, so that it ends at its first '&'.
+# How a template could spoil a payment, and what must be said of it: the user left out, the body written anew, and
+# the body not encoded, so that it ends at its first '&'.
 TEMPLATE_FAULTS = [
     (r" +&MessageAttribute\.1\..*\n", "", "the template names"),
     (r"\$input\.body", "$input.json('$')", "other bytes were queued"),
@@ -180,7 +188,8 @@ def queued_byte_for_byte(facts, document, user, names):
         [message] = queues.receive_message(QueueUrl=queue, WaitTimeSeconds=5, MessageAttributeNames=["All"])["Messages"]
         expect(message["Body"].encode() == body, f"sent {body}, queued {message['Body'].encode()}")
         attributes = {name: value["StringValue"] for name, value in message.get("MessageAttributes", {}).items()}
-        expect(set(attributes) == names and all(attributes.values()), f"the template names {names}, queued were {attributes}")
+        expect(set(attributes) == names and all(attributes.values()),
+               f"the template names {names}, queued were {attributes}")
         expect((attributes["sub"], attributes["requestId"]) == (user, answer["requestId"]), f"queued were {attributes}")
         queues.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
     return count
@@ -197,8 +206,10 @@ def calls(facts):
     refusal = {"paymentId#requestId": {"S": "none"}, "userId": {"S": "none"}}
     of_user = {"KeyConditionExpression": "userId = :user", "ExpressionAttributeValues": {":user": {"S": "none"}}}
     of_payment = {"KeyConditionExpression": "paymentId = :id", "ExpressionAttributeValues": {":id": {"S": "none"}}}
+    dry = {"InvocationType": "DryRun"}
     asked = {
-        "move dead letters": ("sqs", "start_message_move_task", {"SourceArn": facts["dead_arn"], "DestinationArn": facts["queue_arn"]}),
+        "move dead letters": ("sqs", "start_message_move_task", {"SourceArn": facts["dead_arn"],
+                                                                 "DestinationArn": facts["queue_arn"]}),
         "list moves": ("sqs", "list_message_move_tasks", {"SourceArn": facts["dead_arn"]}),
         "get payments": ("dynamodb", "get_item", {**payments, "Key": payment}),
         "get many payments": ("dynamodb", "batch_get_item", {"RequestItems": {facts["payments"]: {"Keys": [payment]}}}),
@@ -217,17 +228,18 @@ def calls(facts):
         "delete refusals": ("dynamodb", "delete_item", {**refusals, "Key": refusal}),
         "scan refusals": ("dynamodb", "scan", refusals),
         "scan what is held": ("dynamodb", "scan", {**refusals, "IndexName": "held"}),
-        "ask query-payments": ("lambda", "invoke", {"FunctionName": facts["query_arn"], "InvocationType": "DryRun"}),
-        "call submit-payments": ("lambda", "invoke", {"FunctionName": facts["submit_arn"], "InvocationType": "DryRun"}),
+        "ask query-payments": ("lambda", "invoke", {"FunctionName": facts["query_arn"], **dry}),
+        "call submit-payments": ("lambda", "invoke", {"FunctionName": facts["submit_arn"], **dry}),
         "ask about query-payments": ("lambda", "get_policy", {"FunctionName": facts["query_arn"]}),
     }
+    handle = {"ReceiptHandle": "none"}
     for name, where in (("queue", queue), ("dead letters", dead)):
         asked |= {
             f"send: {name}": ("sqs", "send_message", {**where, "MessageBody": "none"}),
             f"receive: {name}": ("sqs", "receive_message", {**where, "VisibilityTimeout": 0, "WaitTimeSeconds": 0}),
-            f"hold: {name}": ("sqs", "change_message_visibility", {**where, "ReceiptHandle": "none", "VisibilityTimeout": 0}),
-            f"delete: {name}": ("sqs", "delete_message", {**where, "ReceiptHandle": "none"}),
-            f"count: {name}": ("sqs", "get_queue_attributes", {**where, "AttributeNames": ["ApproximateNumberOfMessages"]}),
+            f"hold: {name}": ("sqs", "change_message_visibility", {**where, **handle, "VisibilityTimeout": 0}),
+            f"delete: {name}": ("sqs", "delete_message", {**where, **handle}),
+            f"count: {name}": ("sqs", "get_queue_attributes", {**where, "AttributeNames": ["All"]}),
             f"purge: {name}": ("sqs", "purge_queue", where),
         }
     return asked
@@ -239,8 +251,8 @@ MAY = {
     "gateway": {"send: queue", "ask query-payments"},
     "submit_payments": {"receive: queue", "hold: queue", "delete: queue", "count: queue", "send: dead letters",
                         "put payments", "get payments", "put refusals"},
-    "query_payments": {"get payments", "get many payments", "query payments of a user", "get refusals", "query refusals",
-                       "query refusals of a user", "query what is held"},
+    "query_payments": {"get payments", "get many payments", "query payments of a user", "get refusals",
+                       "query refusals", "query refusals of a user", "query what is held"},
     "operator": {"send: queue", "count: queue", "receive: dead letters", "hold: dead letters", "delete: dead letters",
                  "count: dead letters", "move dead letters", "list moves", "get payments", "get many payments",
                  "query payments", "query payments of a user", "get refusals", "query refusals",
@@ -250,14 +262,15 @@ MAY = {
 
 def roles_are_judged(emulator, facts):
     """Who may call what, and that this check would notice another policy."""
-    administrator = session(role_of_our_own("administrator", facts, {"Effect": "Allow", "Action": "*", "Resource": "*"}))
+    everything = {"Effect": "Allow", "Action": "*", "Resource": "*"}
+    administrator = session(role_of_our_own("administrator", facts, everything))
     take = ("sts", "assume_role", {"RoleArn": facts["roles"]["operator"], "RoleSessionName": "check"})
     expect(not permits(administrator, take), f"{emulator}: an administrator may take the operator's role")
     for name, url in (("send: queue", facts["queue"]), ("send: dead letters", facts["dead"])):
         expect(not permits(administrator, calls(facts)[name]), f"{emulator}: an administrator may {name}")
         policy = queue_policy(url)
         put_queue_policy(url, {**policy, "Statement": []})
-        expect(permits(administrator, calls(facts)[name]), f"{emulator}: it was not the queue's policy that refused {name}")
+        expect(permits(administrator, calls(facts)[name]), f"{emulator}: the queue's policy was not what refused {name}")
         put_queue_policy(url, policy)
     sessions = {role: taken(facts, role) for role in MAY}
     found = {(f"{role}: {name}", *(("may", "may not") if name in may else ("may not", "may")))
@@ -327,7 +340,8 @@ def put_policy(facts, role, policy):
 
 
 def queue_policy(url):
-    return json.loads(client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["Policy"])["Attributes"]["Policy"])
+    found = client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["Policy"])
+    return json.loads(found["Attributes"]["Policy"])
 
 
 def put_queue_policy(url, policy):
@@ -358,7 +372,9 @@ def role_of_our_own(name, facts, statement):
 
 
 def trust(facts):
-    statement = {"Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{facts['account']}:root"}, "Action": "sts:AssumeRole"}
+    """The account itself may take the role."""
+    account = {"AWS": f"arn:aws:iam::{facts['account']}:root"}
+    statement = {"Effect": "Allow", "Principal": account, "Action": "sts:AssumeRole"}
     return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
 
 
@@ -437,7 +453,8 @@ def listed_differences(emulator, gateway, token, user, reads, bare):
 def differences(emulator):
     """What emulators.md lists of an emulator: what was asked, the answer here, the answer there."""
     page = (pathlib.Path(__file__).parent / "emulators.md").read_text()
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line.startswith(f"| {emulator} |")]
+    lines = [line for line in page.splitlines() if line.startswith(f"| {emulator} |")]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     return {tuple(row[1:4]) for row in rows if len(row) == 5}
 
 
