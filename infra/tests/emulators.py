@@ -125,6 +125,7 @@ def dead_and_sent_back(facts, gateway, token, user):
     attributes = {name: value["StringValue"] for name, value in letter["MessageAttributes"].items()}
     expect(letter["Body"].encode() == body, f"another body died: {letter['Body']}")
     expect((attributes["sub"], attributes["requestId"]) == (user, answer["requestId"]), f"attributes were lost: {attributes}")
+    expect("deadLetter" in attributes, f"it died without a reason: {attributes}")
     reason = json.loads(attributes["deadLetter"])
     expect(reason["reason"] and reason["receiveCount"], f"it died without a reason: {reason}")
 
