@@ -96,10 +96,12 @@ def adapt_policies(facts):
         put_policy(facts, role, policy)
 
 
+# What MiniStack asks for again, with "Batch" at the end, when several messages are meant.
 BATCHED = ("sqs:SendMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility")
 
 
 def sessions_named(facts, policy):
+    """The policy with its sessions beside each role that it names, and the account beside the gateway's."""
     for statement in policy["Statement"]:
         for asked in statement.get("Condition", {}).values():
             roles = listed(asked.get("aws:PrincipalArn", []))
@@ -284,6 +286,7 @@ def roles_are_judged(emulator, facts):
 
 
 def taken(facts, role):
+    """A session of a role of infra/."""
     if role == "operator":
         return operating(facts)
     # Only a service may take these roles, and nobody here is one.
