@@ -5,7 +5,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
-use local::tokens::{EXPIRES_IN, Issuer, SCOPES};
+use gateway::tokens::{EXPIRES_IN, Issuer, SCOPES};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};

@@ -16,10 +16,10 @@ use tracing_subscriber::prelude::*;
 use uuid::Uuid;
 
 use crate::faults::Rates;
-use crate::functions::exit_when_parent_is_gone;
 use crate::live::{Above, Live};
 use crate::pipeline::{Pipeline, QUERY, Ready, SUBMIT, remove_ready_file, write_ready_file};
-use crate::tokens::{EXPIRES_IN, Issuer, KEY_FILE, SCOPES};
+use gateway::tokens::{EXPIRES_IN, Issuer, KEY_FILE, SCOPES};
+use runtime::exit_when_parent_is_gone;
 
 /// Runs the whole Remit pipeline on this machine: API, queue, functions, tables.
 #[derive(Debug, Parser)]

@@ -15,7 +15,7 @@ use schema::document::CLIENT_TEXT;
 use utoipa_swagger_ui::{Config, serve};
 use uuid::Uuid;
 
-use crate::tokens::{EXPIRES_IN, Issuer, SCOPES};
+use gateway::tokens::{EXPIRES_IN, Issuer, SCOPES};
 
 /// The payment and the user of the document's examples.
 const EXAMPLE_PAYMENT: &str = "7d4df5ae-3f6b-4c27-9d0e-5b6c1c1f0a41";

@@ -5,7 +5,7 @@
 //! - [`Unreliable`]: the queue as the mapping sees it: late and repeated deliveries.
 //! - [`proxy`]: the table and the queues as a function sees them: throttled, failing, silent.
 //!
-//! A function is killed by whoever runs it, see [`crate::functions::FunctionSettings`]. Nothing here is
+//! A function is killed by whoever runs it, see [`runtime::FunctionSettings`]. Nothing here is
 //! known to a function, and nothing takes part where no fault was asked for.
 
 use std::collections::BTreeMap;
@@ -25,8 +25,8 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use tokio::time::Instant;
 
-use crate::functions::event_source::MessageSource;
-use crate::queue::Received;
+use queue::Received;
+use runtime::event_source::MessageSource;
 
 /// The longest time by which a delivery is late.
 const DELAY_MAX: Duration = Duration::from_secs(1);

@@ -19,12 +19,8 @@
 pub mod cli;
 pub mod docs;
 pub mod faults;
-pub mod functions;
-pub mod gateway;
 pub mod live;
 pub mod pipeline;
-pub mod queue;
 pub mod table;
-pub mod tokens;
 
 pub use cli::main;

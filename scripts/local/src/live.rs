@@ -18,7 +18,7 @@ use serde::Deserialize;
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
-use crate::queue::{Counts, Queues};
+use queue::{Counts, Queues};
 
 /// How often the line is drawn.
 const DRAWN_EVERY: Duration = Duration::from_millis(250);

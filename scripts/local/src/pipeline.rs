@@ -18,13 +18,13 @@ use uuid::Uuid;
 use crate::cli::Settings;
 use crate::docs::{self, Docs};
 use crate::faults::{self, Faults, Unreliable};
-use crate::functions::event_source::{Mapping, MappingSettings};
-use crate::functions::{CrashAfter, Function, FunctionSettings, Line, LineSink};
-use crate::gateway::{self, Gateway, Invoke, Options};
 use crate::live::Live;
-use crate::queue::Queues;
 use crate::table::{TableNames, TableServer};
-use crate::tokens::{EXPIRES_IN, Issuer, SCOPES};
+use gateway::tokens::{EXPIRES_IN, Issuer, SCOPES};
+use gateway::{Gateway, Invoke, NoAnswer, Options};
+use queue::Queues;
+use runtime::event_source::{Mapping, MappingSettings};
+use runtime::{CrashAfter, Function, FunctionSettings, InvokeError, Line, LineSink};
 
 /// The function that stores payments.
 pub const SUBMIT: &str = "submit-payments";
@@ -247,8 +247,18 @@ fn invoke(function: &Function) -> Invoke {
     let function = function.clone();
     Arc::new(move |event| {
         let function = function.clone();
-        Box::pin(async move { function.invoke(event).await })
+        Box::pin(async move { function.invoke(event).await.map_err(no_answer) })
     })
+}
+
+fn no_answer(error: InvokeError) -> NoAnswer {
+    match error {
+        InvokeError::Unavailable => NoAnswer::Throttled,
+        InvokeError::FunctionError(_)
+        | InvokeError::TimedOut { .. }
+        | InvokeError::Exited
+        | InvokeError::InitFailed(_) => NoAnswer::Failed,
+    }
 }
 
 fn start_mapping(
@@ -325,7 +335,7 @@ fn open_data_dir(data_dir: &Path, fresh: bool) -> anyhow::Result<File> {
             let entry = entry.with_context(attempt)?;
             let name = entry.file_name();
             let name = name.to_string_lossy();
-            let ours = [QUEUES_FILE, TABLES_FILE, LOG_FILE, crate::tokens::KEY_FILE];
+            let ours = [QUEUES_FILE, TABLES_FILE, LOG_FILE, gateway::tokens::KEY_FILE];
             // SQLite's own files beside a database begin with its name.
             if ours.iter().any(|file| name.starts_with(file)) {
                 std::fs::remove_file(entry.path()).with_context(attempt)?;
@@ -484,8 +494,8 @@ fn log_to(path: &Path, live: &Live) -> anyhow::Result<LineSink> {
             tracing::error!(%error, "the functions' lines cannot be written to {LOG_FILE}");
         }
         match line.stream {
-            crate::functions::LineStream::Output => {}
-            crate::functions::LineStream::Error => live.print(&text, std::io::stderr()),
+            runtime::LineStream::Output => {}
+            runtime::LineStream::Error => live.print(&text, std::io::stderr()),
         }
     }))
 }
