@@ -133,7 +133,7 @@ impl Pipeline {
 /// Whether a process is the function that stores payments; the others only read.
 fn submits(process_id: &str) -> bool {
     let command = std::fs::read_to_string(format!("/proc/{process_id}/cmdline"));
-    command.unwrap_or_default().contains(local::pipeline::SUBMIT)
+    command.unwrap_or_default().contains(local::functions::SUBMIT)
 }
 
 fn spawn(directory: &Path, flags: &[String]) -> anyhow::Result<Child> {
