@@ -97,12 +97,12 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(move || Above(above.clone()))
         .with_target(false);
-    // The tables warn of every put that finds its payment stored: that is no fault but the point.
+    // The tables warn of every put whose condition does not hold, which is how duplicates are found.
     let filter = Targets::new().with_default(Level::WARN).with_target("dynoxide", Level::ERROR);
     tracing_subscriber::registry().with(lines.with_filter(filter)).init();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
-        // Listening before anything is started: no signal goes amiss.
+        // Before anything is started, so that no signal is missed.
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
         // Whoever waits for the file must not find that of a pipeline that was killed.
@@ -130,7 +130,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
 }
 
 fn token(data_dir: &Path, user: &str, scope: &str, expires_in: u64) -> anyhow::Result<()> {
-    // A key made here would sign tokens that no pipeline takes.
+    // Otherwise a new key would be made here, and no pipeline would accept its tokens.
     ensure!(
         data_dir.join(KEY_FILE).exists(),
         "--data-dir {} holds no pipeline: start one there first, or name its directory",

@@ -173,3 +173,79 @@ pub fn queues() -> impl Iterator<Item = (&'static FunctionEntry, &'static QueueT
         Trigger::Route { .. } => None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    const VARIABLES: &str = include_str!("../../../infra/variables.tf");
+    const FUNCTIONS_TF: &str = include_str!("../../../infra/functions.tf");
+
+    #[derive(clap::Parser)]
+    struct Flags {
+        #[command(flatten)]
+        settings: Settings,
+    }
+
+    fn entry(name: &str) -> &'static FunctionEntry {
+        FUNCTIONS.iter().find(|function| function.name == name).expect(name)
+    }
+
+    /// The number that a function's environment variable holds when no flag is given.
+    fn number(function: &FunctionEntry, variable: &str) -> u64 {
+        let Flags { settings } = Flags::parse_from(["local"]);
+        let text = || "x".to_owned();
+        let ready = Ready {
+            api: text(),
+            queue: text(),
+            table: text(),
+            queue_url: text(),
+            dead_letter_queue_url: text(),
+            payments_table: text(),
+            refusals_table: text(),
+            user_id: text(),
+            token: text(),
+        };
+        let surroundings =
+            Surroundings { settings: &settings, ready: &ready, table: "x", queue: "x" };
+        let variables = (function.variables)(&surroundings);
+        let found = variables.into_iter().find(|(name, _)| *name == variable).expect(variable);
+        found.1.parse().expect("a number")
+    }
+
+    /// The default of a variable of Terraform: a number or a product of numbers.
+    fn default_of(variable: &str) -> u64 {
+        let start = format!("variable \"{variable}\" {{");
+        let (_, block) = VARIABLES.split_once(&start).expect(variable);
+        let (block, _) = block.split_once("\n}").expect("a block ends");
+        let default = block.lines().find_map(|line| line.trim().strip_prefix("default"));
+        let (_, value) = default.expect("a default").split_once('=').expect("a value");
+        value.split('*').map(|factor| factor.trim().parse::<u64>().expect("a number")).product()
+    }
+
+    #[test]
+    fn what_repeats_a_variable_of_terraform_has_its_value() {
+        let (submit, query, queue) = (entry(SUBMIT), entry("query-payments"), main_queue());
+        let repeated = [
+            ("function_timeout_seconds", submit.timeout.as_secs()),
+            ("memory_megabytes", u64::from(submit.memory_mb)),
+            ("deadline_margin_ms", number(submit, "REMIT_DEADLINE_MARGIN_MS")),
+            ("record_concurrency", number(submit, "REMIT_CONCURRENCY")),
+            ("receive_count_max", number(submit, "REMIT_RECEIVE_COUNT_MAX")),
+            ("query_memory_megabytes", u64::from(query.memory_mb)),
+            ("queue_retention_seconds", queue.retention.as_secs()),
+            ("dead_letter_retention_seconds", queue.dead_letter_retention.as_secs()),
+        ];
+        for (variable, here) in repeated {
+            assert_eq!(here, default_of(variable), "{variable}");
+        }
+        // The only timeout that Terraform has as a number and not as a variable is that of the queries.
+        let numbers = FUNCTIONS_TF.lines().filter_map(|line| {
+            let (name, value) = line.split_once('=')?;
+            value.trim().parse().ok().filter(|_: &u64| name.trim() == "timeout_seconds")
+        });
+        assert_eq!(numbers.collect::<Vec<_>>(), [query.timeout.as_secs()]);
+    }
+}

@@ -1,7 +1,7 @@
-//! The tables: a DynamoDB on a file, on a port of its own.
+//! The tables: DynamoDB's protocol on a SQLite file, on a port of its own.
 //!
-//! SQLite blocks whoever calls it, so the server has a thread and a runtime to itself. Every
-//! write is in the operating system's hands before it is answered: it survives kill -9.
+//! A call of SQLite blocks its thread, so the server has a thread and a runtime to itself. A write is
+//! answered when the operating system has it, so it survives kill -9 of this process.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -14,9 +14,9 @@ use serde_json::json;
 use tokio::sync::oneshot;
 use tokio::time::MissedTickBehavior;
 
-/// How often expired items are deleted. DynamoDB promises days.
+/// How often expired items are deleted. DynamoDB itself only promises to do it within days.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
-/// The time that requests under way have at a stop.
+/// How long requests under way may take to finish when the server stops.
 const STOP_MAX: Duration = Duration::from_secs(5);
 
 /// The table of stored payments.
@@ -90,9 +90,9 @@ impl TableServer {
         let not_utf8 = || DynoxideError::ValidationException("the path is not UTF-8".to_owned());
         let path = file.to_str().ok_or_else(not_utf8).map_err(open)?;
         let database = Database::new(path).map_err(open)?;
-        // SQLite's `synchronous = NORMAL`, as for the queue: a write survives kill -9 of this process.
-        // Only a power failure could undo the last ones, and one fsync a put would cost nine tenths
-        // of the throughput.
+        // This sets SQLite's `synchronous` to NORMAL, as for the queue: a write survives kill -9 of this
+        // process. Only a power failure could undo the last writes. FULL, with an fsync for each put, has a
+        // tenth of the throughput.
         database.disable_bulk_loading().map_err(open)?;
         create_missing(&database)?;
 
@@ -139,7 +139,7 @@ async fn serve(listener: TcpListener, database: Database, stop: oneshot::Receive
     let sweeper = tokio::spawn(sweep(database.clone()));
     let (stopping, stopped) = oneshot::channel();
     let asked = async {
-        // An error means that the server was dropped: the same wish.
+        // An error means that the server was dropped, which is a stop, too.
         let _ = stop.await;
         let _ = stopping.send(());
     };

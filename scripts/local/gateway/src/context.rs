@@ -10,7 +10,7 @@ use base64::prelude::BASE64_URL_SAFE;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::refusal::Refusal;
+use crate::rejection::Rejection;
 use crate::template::Field;
 use crate::tokens::Claims;
 
@@ -25,7 +25,7 @@ pub(crate) struct RequestContext {
     /// Who is calling, once that is verified.
     pub(crate) claims: Option<Arc<Claims>>,
     /// Why the request is refused, if it is.
-    pub(crate) refusal: Option<Refusal>,
+    pub(crate) rejection: Option<Rejection>,
 }
 
 impl RequestContext {
@@ -42,7 +42,7 @@ impl RequestContext {
             arrived_at_ms: arrived_at.as_millis(),
             trace_id: root.map(str::to_owned),
             claims: None,
-            refusal: None,
+            rejection: None,
         }
     }
 
@@ -74,11 +74,11 @@ impl RequestContext {
             Field::XrayTraceId => self.trace_id.as_deref().map(Cow::Borrowed),
             Field::Subject => self.claims.as_ref().map(|claims| Cow::Borrowed(&*claims.sub)),
             Field::ErrorMessageString => {
-                let message = self.refusal.as_ref()?.message();
+                let message = self.rejection.as_ref()?.message();
                 Some(Cow::Owned(Value::from(message).to_string()))
             }
             Field::ValidationErrorString => {
-                let sentence = self.refusal.as_ref()?.validation_error()?;
+                let sentence = self.rejection.as_ref()?.validation_error()?;
                 let quoted = Value::from(sentence).to_string();
                 Some(Cow::Owned(quoted[1..quoted.len() - 1].to_owned()))
             }

@@ -19,8 +19,8 @@ use crate::document::{
     AwsIntegration, DeclaredResponse, Integration as Described, IntegrationResponse, headers,
 };
 use crate::proxy::{FunctionCall, Functions};
-use crate::refusal::Refusal;
-use crate::response;
+use crate::rejection::Rejection;
+use crate::response::response;
 use crate::template::{Input, Template};
 
 /// The queue's answers are a few hundred bytes.
@@ -74,7 +74,8 @@ impl Integration {
         }
     }
 
-    /// Whether another content type than JSON is refused for want of a template: a function takes all.
+    /// Whether a request must be JSON. A queue's message is made by a template, and there is none for
+    /// other content types; a function gets any request.
     pub(crate) fn takes_json_only(&self) -> bool {
         match self {
             Self::Queue(_) | Self::Mock(_) => true,
@@ -116,9 +117,9 @@ impl QueueCall {
         queue: &Router,
         input: Input<'_>,
         context: &RequestContext,
-    ) -> Result<Response<Body>, Refusal> {
+    ) -> Result<Response<Body>, Rejection> {
         let answer = timeout(self.timeout, self.send(queue, input, context)).await;
-        let (status, answer) = answer.map_err(|_| Refusal::IntegrationTimeout)??;
+        let (status, answer) = answer.map_err(|_| Rejection::IntegrationTimeout)??;
         Ok(self.mapping(status).respond(&answer, context))
     }
 
@@ -127,7 +128,7 @@ impl QueueCall {
         queue: &Router,
         input: Input<'_>,
         context: &RequestContext,
-    ) -> Result<(StatusCode, String), Refusal> {
+    ) -> Result<(StatusCode, String), Rejection> {
         let form = self.template.render(input, &|field| context.get(field)).text;
         let mut request = Request::new(Body::from(form));
         *request.method_mut() = Method::POST;
@@ -136,8 +137,8 @@ impl QueueCall {
         let Ok(answer) = queue.clone().oneshot(request).await;
         let status = answer.status();
         let bytes = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await;
-        let bytes = bytes.map_err(|_| Refusal::IntegrationFailure)?.to_bytes();
-        let text = String::from_utf8(bytes.into()).map_err(|_| Refusal::IntegrationFailure)?;
+        let bytes = bytes.map_err(|_| Rejection::IntegrationFailure)?.to_bytes();
+        let text = String::from_utf8(bytes.into()).map_err(|_| Rejection::IntegrationFailure)?;
         Ok((status, text))
     }
 

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use crate::context::RequestContext;
 use crate::document::ProxyIntegration;
-use crate::refusal::Refusal;
+use crate::rejection::Rejection;
 use crate::route::PathParameters;
 
 /// Why a function gave no answer.
@@ -33,7 +33,7 @@ pub type Invoke = Arc<dyn Fn(Bytes) -> BoxFuture<'static, Result<Bytes, NoAnswer
 /// Functions by their ARNs.
 pub type Functions = BTreeMap<String, Invoke>;
 
-/// A function that never answers, for whoever only submits.
+/// One function, which never answers: enough for tests that only submit payments.
 #[must_use]
 pub fn unanswering(arn: &str) -> Functions {
     let invoke: Invoke = Arc::new(|_| Box::pin(std::future::pending()));
@@ -73,7 +73,7 @@ impl FunctionCall {
     /// Compiles the integration.
     ///
     /// # Errors
-    /// An address that is no function's, or that of none of `functions`.
+    /// The URI does not invoke a function, or one that is not among `functions`.
     pub(crate) fn new(call: &ProxyIntegration, functions: &Functions) -> Result<Self> {
         let parts: Vec<&str> = call.uri.splitn(6, ':').collect();
         let ["arn", _, "apigateway", _, "lambda", path] = parts[..] else {
@@ -90,20 +90,21 @@ impl FunctionCall {
     /// Invokes the function. The answer is the client's.
     ///
     /// # Errors
-    /// The function failed, gave no answer in time, or one that API Gateway would not take.
+    /// The function failed, did not answer in time, or answered with something that API Gateway would not
+    /// take.
     pub(crate) async fn send(
         &self,
         request: &ProxyRequest<'_>,
         context: &RequestContext,
-    ) -> Result<Response<Body>, Refusal> {
+    ) -> Result<Response<Body>, Rejection> {
         let event = Bytes::from(request.event(context).to_string());
         let invoked = timeout(self.timeout, (self.invoke)(event)).await;
-        let invoked = invoked.map_err(|_| Refusal::IntegrationTimeout)?;
+        let invoked = invoked.map_err(|_| Rejection::IntegrationTimeout)?;
         let answer = invoked.map_err(|error| match error {
-            NoAnswer::Throttled => Refusal::FunctionThrottled,
-            NoAnswer::Failed => Refusal::FunctionFailed,
+            NoAnswer::Throttled => Rejection::FunctionThrottled,
+            NoAnswer::Failed => Rejection::FunctionFailed,
         })?;
-        response(&answer).ok_or(Refusal::FunctionFailed)
+        response(&answer).ok_or(Rejection::FunctionFailed)
     }
 }
 

@@ -8,7 +8,7 @@ use percent_encoding::percent_decode_str;
 use url::form_urlencoded;
 
 use crate::document::{Location, Parameter};
-use crate::refusal::Refusal;
+use crate::rejection::Rejection;
 use crate::validation::check_keywords;
 
 /// A path of the document, such as `/payments/{paymentId}`.
@@ -109,7 +109,7 @@ pub(crate) fn check_required(
     parameters: &[Parameter],
     query: &BTreeMap<String, Vec<String>>,
     headers: &HeaderMap,
-) -> Result<(), Refusal> {
+) -> Result<(), Rejection> {
     let is_missing = |parameter: &&Parameter| match parameter.location {
         // Without it the path would be another one.
         Location::Path => false,
@@ -122,5 +122,5 @@ pub(crate) fn check_required(
         return Ok(());
     }
     let names = missing.join(", ");
-    Err(Refusal::InvalidParameters(format!("Missing required request parameters: [{names}]")))
+    Err(Rejection::InvalidParameters(format!("Missing required request parameters: [{names}]")))
 }

@@ -69,7 +69,7 @@ pub(crate) async fn serve_with(
             .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router.clone()));
         let connection = connections.watch(connection);
         tokio::spawn(async move {
-            // A connection that broke is the client's affair.
+            // A client may break its connection at any time.
             connection.await.ok();
             drop(place);
         });

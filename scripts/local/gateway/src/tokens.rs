@@ -1,6 +1,5 @@
-//! A user pool's place taken on this machine: signs access tokens like Cognito's, and says how to
-//! verify them. The key lives in the data directory, so tokens outlive a restart, and nobody else
-//! can read it.
+//! Takes the place of the user pool on this machine: signs access tokens like Cognito's, and verifies them.
+//! The key is kept in the data directory, so tokens outlive a restart. Only the file's owner can read it.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write as _};
@@ -19,7 +18,7 @@ use p256::pkcs8::{DecodePrivateKey as _, EncodePrivateKey as _};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// The scopes of the API.
+/// The scopes of the API, those that the document names.
 pub const SCOPES: &str = "payments/submit payments/read";
 /// How long a token lives unless somebody asks for less: a working day. The deployed ones live minutes.
 pub const EXPIRES_IN: Duration = Duration::from_secs(12 * 60 * 60);
@@ -123,8 +122,8 @@ fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
     Ok(fs::rename(&unfinished, path)?)
 }
 
-/// Why a token is not accepted. For the console of this machine: a client is told none of it, here as
-/// little as by API Gateway.
+/// Why a token is not accepted. This is for the console of this machine: neither API Gateway nor this
+/// gateway tells it to a client.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum TokenFault {
     /// There is no header with one.

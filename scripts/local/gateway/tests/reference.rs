@@ -61,9 +61,8 @@ async fn rendered_by_the_gateway(bodies: &[String]) -> Vec<String> {
         received.lock().expect("no panic").push(form);
         r#"{"SendMessageResponse":{"SendMessageResult":{"MessageId":"m","MD5OfMessageBody":"d"}}}"#
     });
-    let names = "partition region account_id queue_name gateway_role_arn user_pool_arn \
-                 query_function_arn allowed_origin";
-    let values: Vec<(&str, &str)> = names.split_whitespace().map(|name| (name, "x")).collect();
+    let names = schema::document::placeholders(schema::document::TEXT).expect("the document");
+    let values: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "x")).collect();
     let document = schema::document::render(schema::document::TEXT, &values).expect("the document");
     let (verifier, options) = (issuer.verifier(), Options::default());
     let gateway = Gateway::new(&document, verifier, queue, &unanswering("x"), options);

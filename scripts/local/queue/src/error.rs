@@ -1,5 +1,11 @@
 //! What SQS refuses, and how each refusal is spelled in its two protocols.
 
+/// SQS's text for a character that XML 1.0 cannot carry.
+pub(crate) const ILLEGAL_CHARACTERS: &str = "Invalid characters found. Valid unicode characters \
+    are #x9 | #xA | #xD | #x20 to #xD7FF | #xE000 to #xFFFD | #x10000 to #x10FFFF";
+/// The most bytes that the messages of one batch may have together (SQS's quota).
+pub(crate) const BATCH_BYTES_MAX: usize = 1_048_576;
+
 /// Why a queue refused or failed a call. The text of each is what SQS tells a client.
 #[derive(Debug, thiserror::Error)]
 pub enum QueueError {
@@ -22,7 +28,7 @@ pub enum QueueError {
     #[error("The request must contain the parameter {0}.")]
     MissingParameter(String),
     /// The body holds a character that XML cannot carry.
-    #[error("{}", crate::message::ILLEGAL_CHARACTERS)]
+    #[error("{ILLEGAL_CHARACTERS}")]
     InvalidContents,
     /// The receipt handle was never issued by this queue.
     #[error("The input receipt handle \"{0}\" is not a valid receipt handle.")]
@@ -49,8 +55,9 @@ pub enum QueueError {
     )]
     InvalidEntryId,
     /// The messages of a batch are together too long; the number is their bytes.
-    #[error("Batch requests cannot be longer than {bytes_max} bytes. You have sent {0} bytes.",
-        bytes_max = crate::message::BATCH_BYTES_MAX)]
+    #[error(
+        "Batch requests cannot be longer than {BATCH_BYTES_MAX} bytes. You have sent {0} bytes."
+    )]
     BatchTooLong(usize),
     /// The queue of this name was purged less than a minute ago.
     #[error("Only one PurgeQueue operation on {0} is allowed every 60 seconds.")]

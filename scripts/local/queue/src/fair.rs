@@ -37,8 +37,8 @@ pub(crate) type Group = Arc<str>;
 #[derive(Default)]
 pub(crate) struct Flight {
     messages: HashMap<i64, InFlight>,
-    /// When each becomes visible, and its number. An entry whose message has left since, or stays
-    /// longer, means nothing.
+    /// When each becomes visible, and its number. Entries of messages that have left since, or that
+    /// stay longer by now, are skipped.
     ends: BinaryHeap<Reverse<(i64, i64)>>,
     groups: HashMap<Group, State>,
     time: Recent,
@@ -96,7 +96,7 @@ impl Flight {
         let Some(InFlight { group, since_ms, .. }) = self.take_out(number) else {
             return;
         };
-        // In whole milliseconds; none takes no time at all.
+        // In whole milliseconds, and at least one: every message takes some time.
         let took_ms = u64::try_from(now_ms - since_ms).unwrap_or_default().max(1);
         self.time.add(now_ms, took_ms);
         if let Some(state) = group.and_then(|group| self.groups.get_mut(&group)) {

@@ -7,9 +7,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use md5::{Digest as _, Md5};
 
 use crate::error::QueueError;
-use crate::store::Queue;
 
-/// Which receive of which message a client proves.
+/// One receive of one message: what a client proves with a receipt handle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Handle {
     pub(crate) queue: i64,
@@ -18,7 +17,7 @@ pub(crate) struct Handle {
 }
 
 impl Handle {
-    /// Reads a handle; what was never issued here is refused.
+    /// Reads a handle. A text that no queue of this server issued is refused.
     pub(crate) fn parse(text: &str) -> Result<Self, QueueError> {
         let invalid = || QueueError::InvalidHandle(text.to_owned());
         let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| invalid())?;
@@ -36,10 +35,10 @@ impl Handle {
         })
     }
 
-    /// Refuses a handle that another queue issued. One that was issued before the message moved
-    /// to a dead-letter queue passes: it is merely stale.
-    pub(crate) fn check(&self, queue: &Queue) -> Result<(), QueueError> {
-        match self.queue == queue.id {
+    /// Refuses a handle that another queue than the one of this id issued. One that was issued before
+    /// the message moved to a dead-letter queue passes: it is merely stale.
+    pub(crate) fn check(&self, queue: i64) -> Result<(), QueueError> {
+        match self.queue == queue {
             true => Ok(()),
             false => Err(QueueError::InvalidHandle(self.to_string())),
         }

@@ -1,6 +1,7 @@
 //! Messages: what may be sent, how SQS digests it, and what a receiver gets.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::ops::RangeInclusive;
 
 use base64::Engine as _;
@@ -9,10 +10,8 @@ use bigdecimal::BigDecimal;
 use md5::{Digest as _, Md5};
 use serde_json::{Map, Value, json};
 
-use crate::error::{QueueError, invalid_value};
+use crate::error::{ILLEGAL_CHARACTERS, QueueError, invalid_value};
 
-/// The most bytes that the messages of one batch may have together (SQS's quota).
-pub(crate) const BATCH_BYTES_MAX: usize = 1_048_576;
 /// The most attributes of one message (SQS's quota).
 const ATTRIBUTES_MAX: usize = 10;
 /// The longest name and the longest type of an attribute, in bytes (SQS's quota).
@@ -29,9 +28,6 @@ pub(crate) const TRACE_HEADER: &str = "AWSTraceHeader";
 pub(crate) const GROUP_ID: &str = "MessageGroupId";
 /// The longest name of a group (SQS's quota).
 const GROUP_ID_CHARACTERS_MAX: usize = 128;
-/// SQS's text for a character that XML 1.0 cannot carry.
-pub(crate) const ILLEGAL_CHARACTERS: &str = "Invalid characters found. Valid unicode characters \
-    are #x9 | #xA | #xD | #x20 to #xD7FF | #xE000 to #xFFFD | #x10000 to #x10FFFF";
 
 /// A message as a receiver gets it, with everything that SQS knows about it.
 #[derive(Debug, Clone)]
@@ -246,7 +242,6 @@ pub(crate) fn attributes_from_json(
 
 /// Hexadecimal MD5.
 pub(crate) fn md5_of(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
     let mut text = String::with_capacity(32);
     for byte in Md5::digest(bytes) {
         write!(text, "{byte:02x}").expect("a String takes every write");

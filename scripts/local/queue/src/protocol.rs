@@ -3,14 +3,15 @@
 
 use std::collections::BTreeMap;
 
-use axum::body::Bytes;
+use axum::Router;
+use axum::body::{Body, Bytes};
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderMap, Response, StatusCode, Uri, header};
-use axum::{Router, body::Body};
 use serde_json::{Map, Value, json};
 
 use crate::error::QueueError;
-use crate::{Queues, operations};
+use crate::operations;
+use crate::queues::Queues;
 
 /// The longest request: a batch of the greatest size, every byte of it escaped in six.
 const REQUEST_BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -18,7 +19,8 @@ const REQUEST_BYTES_MAX: usize = 8 * 1024 * 1024;
 const FIELD_DEPTH_MAX: usize = 8;
 const NAMESPACE: &str = "http://queue.amazonaws.com/doc/2012-11-05/";
 
-/// How the query protocol numbers a list: name of its fields, member of the JSON form.
+/// The lists of the query protocol, `Name.1`, `Name.2` and so on: the name of the fields, and the name of
+/// the list in the JSON form.
 const LISTS: [(&str, &str); 6] = [
     ("AttributeName", "AttributeNames"),
     ("MessageAttributeName", "MessageAttributeNames"),
@@ -27,7 +29,8 @@ const LISTS: [(&str, &str); 6] = [
     ("DeleteMessageBatchRequestEntry", "Entries"),
     ("ChangeMessageVisibilityBatchRequestEntry", "Entries"),
 ];
-/// How the query protocol numbers the entries of a map (`Name` and `Value`, or `Key`).
+/// The maps of the query protocol, `Name.1.Name` with `Name.1.Value` and so on (or `Key` for `Name`): the
+/// name of the fields, and the name of the map in the JSON form.
 const MAPS: [(&str, &str); 4] = [
     ("Attribute", "Attributes"),
     ("MessageAttribute", "MessageAttributes"),
@@ -35,12 +38,17 @@ const MAPS: [(&str, &str); 4] = [
     ("Tag", "Tags"),
 ];
 
-/// Serves the queues on every path, so that queue URLs work as endpoints.
-pub(crate) fn router(queues: Queues) -> Router {
-    Router::new().fallback(serve).layer(DefaultBodyLimit::max(REQUEST_BYTES_MAX)).with_state(queues)
+impl Queues {
+    /// The HTTP front: SQS's JSON protocol (`X-Amz-Target: AmazonSQS.…`) and its query protocol
+    /// (a form; the answer is XML, or JSON where `Accept` asks for it). It serves every path, so that a
+    /// queue's URL works as an endpoint, too. Any credentials are accepted.
+    pub fn router(&self) -> Router {
+        let limit = DefaultBodyLimit::max(REQUEST_BYTES_MAX);
+        Router::new().fallback(serve).layer(limit).with_state(self.clone())
+    }
 }
 
-/// Which answer the client can read.
+/// Which form of an answer the client can read.
 #[derive(Clone, Copy)]
 enum Form {
     /// The JSON protocol.

@@ -14,7 +14,7 @@ const GROUP_MAX: usize = 256;
 /// Pause after a batch of a move task that the database refused.
 const MOVE_RETRY_MS: i64 = 1_000;
 
-/// What is left of a job after its transaction: tells the caller, given whether it was committed.
+/// Tells the caller of a job its result, given whether the job's transaction was committed.
 type Reply = Box<dyn FnOnce(bool) + Send>;
 type Job = Box<dyn FnOnce(&mut Store) -> Reply + Send>;
 
@@ -38,8 +38,9 @@ impl Worker {
         Ok(Self(sender))
     }
 
-    /// Runs `operation` in the thread and returns its result once it is durable. What fails is
-    /// undone, and harms no neighbour in the transaction. Not run at all once the caller is gone.
+    /// Runs `operation` in the thread and returns its result once it is durable. An operation that fails
+    /// is undone, and the others in its transaction are not affected. It does not run when the caller
+    /// has gone before its turn.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         operation: impl FnOnce(&mut Store) -> Result<T, QueueError> + Send + 'static,
@@ -51,7 +52,7 @@ impl Worker {
             }
             let result = undoable(store, operation);
             Box::new(move |committed| {
-                // A caller that left meanwhile needs no answer.
+                // Nobody may be waiting any more.
                 drop(sender.send(if committed { result } else { Err(QueueError::Stopped) }));
             })
         });

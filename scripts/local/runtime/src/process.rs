@@ -1,21 +1,19 @@
 //! One child process: the program started again in the role of a function.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    path::PathBuf,
-    process::Stdio,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use axum::body::Bytes;
-use tokio::{
-    io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader},
-    process::{Child, ChildStdin, Command},
-    task::JoinHandle,
-};
+use futures::future::join_all;
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, BufReader};
+use tokio::process::{Child, ChildStdin, Command};
+use tokio::task::JoinHandle;
 
-use crate::runtime_api::{ErrorReport, InvokeError, RuntimeApi};
+use crate::invoke_error::{ErrorReport, InvokeError};
+use crate::runtime_api::RuntimeApi;
 
 /// The time a process has until it asks for its first invocation, as in Lambda.
 const INIT_MAX: Duration = Duration::from_secs(10);
@@ -240,7 +238,7 @@ impl Environment {
     /// Kills the process, forwards what it wrote, and gives its last lines of standard error.
     pub(crate) async fn end(mut self) -> Vec<String> {
         self.kill().await;
-        let forwarded = futures::future::join_all(&mut self.forwarders);
+        let forwarded = join_all(&mut self.forwarders);
         // A grandchild may hold the pipes open for as long as it likes.
         if tokio::time::timeout(DRAIN_MAX, forwarded).await.is_err() {
             self.forwarders.iter().for_each(JoinHandle::abort);

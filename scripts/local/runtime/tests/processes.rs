@@ -2,14 +2,12 @@
 //! pipeline does, and talks to the real `lambda_runtime` in it.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use std::{
-    collections::BTreeMap,
-    future::Future,
-    io::{BufRead, BufReader},
-    process::{Command, ExitCode, Stdio},
-    sync::{Arc, Mutex},
-    time::{Duration, Instant},
-};
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
 use lambda_runtime::{LambdaEvent, service_fn};

@@ -1,11 +1,13 @@
-use std::sync::{
-    Mutex,
-    atomic::{AtomicUsize, Ordering},
-};
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use aws_lambda_events::sqs::SqsEvent;
+use queue::{AttributeValue, MessageAttribute, Received};
 use tokio::sync::{Notify, mpsc};
 
+use super::response::BadResponse;
+use super::settings::WINDOW_MAX;
 use super::*;
 
 const ARN: &str = "arn:aws:sqs:us-east-1:000000000000:submit-payment-queue";
@@ -23,8 +25,8 @@ fn message(id: &str) -> Received {
     }
 }
 
-fn record(message: &Received) -> Record {
-    Record {
+fn prepared(message: &Received) -> PreparedMessage {
+    PreparedMessage {
         message_id: message.message_id.clone(),
         receipt_handle: message.receipt_handle.clone(),
         json: record_json(message, ARN),
@@ -45,7 +47,7 @@ fn event_is_the_one_lambda_sends() {
         ("sub".to_owned(), attribute("String", AttributeValue::String("user".to_owned()))),
         ("raw".to_owned(), attribute("Binary.x", AttributeValue::Binary(vec![0, 255]))),
     ]);
-    let event = event_json(&[record(&message("a")), record(&with_attributes)]);
+    let event = event_json(&[prepared(&message("a")), prepared(&with_attributes)]);
 
     let expected = r#"{"Records":[{"messageId":"a","receiptHandle":"handle of a","#.to_owned()
         + r#""body":"{\"paymentId\":\"a\"}","attributes":{"ApproximateReceiveCount":"1"},"#
@@ -128,7 +130,7 @@ fn settings_that_lambda_refuses_are_refused() {
 fn batch_stays_under_the_largest_event_and_keeps_the_rest() {
     let mut large = message("large");
     large.body = "x".repeat(256 * 1024);
-    let mut waiting: VecDeque<Record> = (0..30).map(|_| record(&large)).collect();
+    let mut waiting: VecDeque<PreparedMessage> = (0..30).map(|_| prepared(&large)).collect();
     let batch = take_batch(&mut waiting, 10_000);
     let event = event_json(&batch);
     assert!(event.len() <= EVENT_BYTES_MAX && event.len() + 257 * 1024 > EVENT_BYTES_MAX);

@@ -8,11 +8,11 @@ use std::collections::VecDeque;
 
 use rusqlite::{Row, params};
 
+use super::{IN_FLIGHT_MAX, LANE_OF_ALL, Queue, Store};
 use crate::attributes::VISIBILITY_TIMEOUT;
 use crate::error::QueueError;
 use crate::fair::{Flight, Group};
 use crate::handle::Handle;
-use crate::store::{IN_FLIGHT_MAX, LANE_OF_ALL, Queue, Store};
 
 /// Pages that one receive reads before others get their turn.
 const PAGES_MAX: usize = 100;

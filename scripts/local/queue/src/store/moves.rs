@@ -6,9 +6,9 @@
 use rusqlite::{OptionalExtension as _, Row, params};
 use serde_json::{Value, json};
 
+use super::{Queue, Store};
 use crate::attributes::{DELAY, arn};
 use crate::error::{QueueError, invalid_value};
-use crate::store::{Queue, Store};
 
 /// Messages per second of a task that names no rate, and the highest rate (SQS's quota).
 const RATE_MAX: i64 = 500;

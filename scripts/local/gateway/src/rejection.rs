@@ -1,20 +1,12 @@
-//! The answers that the gateway gives without an integration: the document's gateway responses.
+//! Why the gateway answers a request itself, and what API Gateway has for each reason.
 
-use std::collections::BTreeMap;
+use axum::http::StatusCode;
 
-use anyhow::{Context as _, Result, ensure};
-use axum::body::Body;
-use axum::http::{HeaderName, HeaderValue, Response, StatusCode};
-use serde_json::Value;
-
-use crate::context::RequestContext;
-use crate::document::{self, ResponseType, headers};
-use crate::response;
-use crate::template::{Input, Template};
+use crate::document::ResponseType;
 
 /// Why a request got no further.
 #[derive(Debug)]
-pub(crate) enum Refusal {
+pub(crate) enum Rejection {
     /// The body or the headers are over the limit.
     RequestTooLarge,
     /// The body did not arrive in time, or broke off.
@@ -35,15 +27,15 @@ pub(crate) enum Refusal {
     IntegrationFailure,
     /// The integration gave no answer in time.
     IntegrationTimeout,
-    /// The function failed, or its answer is none.
+    /// The function failed, or answered with something that is no answer of a function.
     FunctionFailed,
     /// No process of the function was free: Lambda's throttling.
     FunctionThrottled,
 }
 
-impl Refusal {
+impl Rejection {
     /// The kind of answer, and the status and message that API Gateway gives it.
-    fn kind(&self) -> (ResponseType, StatusCode, &'static str) {
+    pub(crate) fn kind(&self) -> (ResponseType, StatusCode, &'static str) {
         use ResponseType as Type;
         use StatusCode as Status;
         match self {
@@ -104,54 +96,5 @@ impl Refusal {
     /// The words that API Gateway has for it.
     pub(crate) fn message(&self) -> &'static str {
         self.kind().2
-    }
-}
-
-/// The gateway responses of the document.
-#[derive(Debug)]
-pub(crate) struct Refusals(BTreeMap<ResponseType, GatewayResponse>);
-
-#[derive(Debug)]
-struct GatewayResponse {
-    status: Option<StatusCode>,
-    headers: Vec<(HeaderName, HeaderValue)>,
-    template: Template,
-}
-
-impl Refusals {
-    /// Compiles the gateway responses.
-    ///
-    /// # Errors
-    /// A template or header that is not supported, or no default for the others.
-    pub(crate) fn new(
-        responses: BTreeMap<ResponseType, document::GatewayResponse>,
-    ) -> Result<Self> {
-        for default in [ResponseType::Default4xx, ResponseType::Default5xx] {
-            ensure!(responses.contains_key(&default), "no gateway response {default:?}");
-        }
-        let compile = |(kind, response): (ResponseType, document::GatewayResponse)| {
-            let template = Template::parse_plain(&response.response_templates.json);
-            let headers = headers(response.response_parameters, "gatewayresponse.header.");
-            let describe = || format!("the gateway response {kind:?}");
-            let (template, headers) =
-                (template.with_context(describe)?, headers.with_context(describe)?);
-            Ok((kind, GatewayResponse { status: response.status_code, headers, template }))
-        };
-        Ok(Self(responses.into_iter().map(compile).collect::<Result<_>>()?))
-    }
-
-    /// The answer to a refused request.
-    pub(crate) fn respond(&self, refusal: Refusal, mut context: RequestContext) -> Response<Body> {
-        let (kind, status, _) = refusal.kind();
-        let default = if status.is_client_error() {
-            ResponseType::Default4xx
-        } else {
-            ResponseType::Default5xx
-        };
-        context.refusal = Some(refusal);
-        let known = self.0.get(&kind).unwrap_or_else(|| &self.0[&default]);
-        let nothing = Input { body: "", json: &Value::Null };
-        let text = known.template.render(nothing, &|field| context.get(field)).text;
-        response(known.status.unwrap_or(status), &known.headers, text)
     }
 }
