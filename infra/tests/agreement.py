@@ -147,7 +147,7 @@ def metrics_shown_are_those_emitted(resources):
 
 
 def code_knows_the_tables_keys(resources):
-    sources = "".join(path.read_text() for path in sorted((ROOT / "lambdas" / "payments-table" / "src").glob("*.rs")))
+    sources = "".join(path.read_text() for path in sorted((ROOT / "lambdas" / "tables" / "src").glob("*.rs")))
     for table in (resource["values"] for resource in resources if resource["type"] == "aws_dynamodb_table"):
         attributes = [attribute["name"] for attribute in table["attribute"]]
         attributes += [ttl["attribute_name"] for ttl in table["ttl"] if ttl["enabled"]]

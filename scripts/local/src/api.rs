@@ -9,9 +9,7 @@ use gateway::{Functions, Gateway, Invoke, NoAnswer, Options};
 use runtime::{Function, InvokeError};
 
 use crate::functions::{FUNCTIONS, Trigger};
-
-/// Pages from anywhere may use this pipeline.
-pub const ALLOWED_ORIGIN: &str = "*";
+use crate::settings::ALLOWED_ORIGIN;
 
 /// The gateway before this queue server and these functions, by their names.
 ///

@@ -13,8 +13,7 @@ use runtime::event_source::{InvalidMapping, MappingSettings};
 use tables::environment::Process;
 use uuid::Uuid;
 
-use crate::api::ALLOWED_ORIGIN;
-use crate::settings::Settings;
+use crate::settings::{ALLOWED_ORIGIN, Settings};
 
 /// The function that stores payments.
 pub const SUBMIT: &str = "submit-payments";

@@ -84,7 +84,7 @@ impl Pipeline {
             user_id: DEMO_USER.to_owned(),
             token: issuer.issue(DEMO_USER, SCOPES, EXPIRES_IN)?,
         };
-        let mut servers = Servers::new();
+        let mut servers = Servers::default();
         servers.serve(queue_listener, queues.router());
         let mut edges = Edges::of_flags(&ready, settings);
         if let Some(faults) = &faults {

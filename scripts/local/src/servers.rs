@@ -8,18 +8,14 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// Some running servers.
+/// Some running servers; by default none.
+#[derive(Default)]
 pub struct Servers {
     stop: watch::Sender<bool>,
     running: Vec<JoinHandle<std::io::Result<()>>>,
 }
 
 impl Servers {
-    /// None yet.
-    pub fn new() -> Servers {
-        Servers { stop: watch::Sender::new(false), running: Vec::new() }
-    }
-
     /// Serves `router` until all are stopped.
     pub fn serve(&mut self, listener: TcpListener, router: Router) {
         let mut stop = self.stop.subscribe();

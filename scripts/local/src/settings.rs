@@ -6,6 +6,9 @@ use clap::Args;
 
 use crate::faults::Rates;
 
+/// The web origin whose pages may use a pipeline: any. There is no flag for it.
+pub const ALLOWED_ORIGIN: &str = "*";
+
 /// What a pipeline can be told.
 #[derive(Debug, Clone, Args)]
 pub struct Settings {

@@ -44,7 +44,7 @@ const OTHERS: [&str; 6] = [
 pub(crate) const WITHOUT_EFFECT: [&str; 3] =
     ["Policy", "KmsMasterKeyId", "KmsDataKeyReusePeriodSeconds"];
 
-/// The attributes that [`crate::operations`] computes; they can be asked for but not set.
+/// The attributes that `operations` computes; they can be asked for but not set.
 pub(crate) const COMPUTED: [&str; 6] = [
     "ApproximateNumberOfMessages",
     "ApproximateNumberOfMessagesDelayed",
