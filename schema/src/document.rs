@@ -69,9 +69,32 @@ pub fn render(text: &str, values: &[(&str, &str)]) -> Result<String, RenderError
     }
 }
 
+/// The names of the placeholders, for a test that needs a rendered document and does not care for names.
+///
+/// # Errors
+/// As [`render`], except for values.
+pub fn placeholders(text: &str) -> Result<Vec<String>, RenderError> {
+    let mut names: Vec<String> = Vec::new();
+    loop {
+        let values: Vec<_> = names.iter().map(|name| (name.as_str(), "")).collect();
+        match render(text, &values) {
+            Ok(_) => return Ok(names),
+            Err(RenderError::Unknown(name)) => names.push(name),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_placeholder_is_named_once() {
+        let names = placeholders("${a} $${b} ${c}${a}").expect("well-formed");
+        assert_eq!(names, ["a", "c"]);
+        assert_eq!(placeholders("${a"), Err(RenderError::Unclosed));
+    }
 
     #[test]
     fn placeholders_are_replaced_as_templatefile_replaces_them() {

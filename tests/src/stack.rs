@@ -179,7 +179,7 @@ impl Stack {
         let children: String = tasks.flatten().map(children).collect();
         let submits = |id: &&str| {
             let command = std::fs::read_to_string(format!("/proc/{id}/cmdline"));
-            command.unwrap_or_default().contains(local::pipeline::SUBMIT)
+            command.unwrap_or_default().contains(local::functions::SUBMIT)
         };
         children.split_whitespace().filter(submits).map(|id| id.parse().unwrap()).collect()
     }

@@ -9,36 +9,13 @@ use hyper::header::{AUTHORIZATION, CONTENT_TYPE};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use ready::Ready;
 use serde::Deserialize;
 use serde_json::Value;
 
 /// Nobody checks the signature; only its form has to be right.
 const AUTHORIZED: &str = "AWS4-HMAC-SHA256 Credential=local/20261121/us-east-1/local/aws4_request, \
     SignedHeaders=host;x-amz-date, Signature=0";
-
-/// Where the pipeline is, as its ready file says.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Ready {
-    /// Base address of the API.
-    pub api: String,
-    /// Base address of the queues.
-    pub queue: String,
-    /// Base address of the tables.
-    pub table: String,
-    /// URL of the main queue.
-    pub queue_url: String,
-    /// URL of the dead-letter queue.
-    pub dead_letter_queue_url: String,
-    /// Name of the table of payments.
-    pub payments_table: String,
-    /// Name of the table of refused and held payments.
-    pub refusals_table: String,
-    /// The user that the token is for.
-    pub user_id: String,
-    /// An access token.
-    pub token: String,
-}
 
 /// The pipeline's addresses and connections to them. Clones share the connections.
 #[derive(Debug, Clone)]

@@ -5,12 +5,13 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
-use local::tokens::{EXPIRES_IN, Issuer, SCOPES};
+use gateway::tokens::{EXPIRES_IN, Issuer, SCOPES};
+use ready::Ready;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
-use crate::client::{Client, Ready};
+use crate::client::Client;
 
 /// The role in which this program is the pipeline: its first argument. Any program that starts a
 /// [`Pipeline`] must hand this role, and the role `function`, to [`local::main`].
@@ -32,8 +33,8 @@ pub struct Pipeline {
 /// # Errors
 /// There is no such file, or it says something else.
 pub fn found(ready_file: &Path) -> anyhow::Result<Client> {
-    let read = || anyhow::Ok(serde_json::from_slice::<Ready>(&std::fs::read(ready_file)?)?);
-    let ready = read().with_context(|| format!("the ready file {}", ready_file.display()))?;
+    let ready = Ready::read(ready_file);
+    let ready = ready.with_context(|| format!("the ready file {}", ready_file.display()))?;
     Ok(Client::new(ready))
 }
 
@@ -133,7 +134,7 @@ impl Pipeline {
 /// Whether a process is the function that stores payments; the others only read.
 fn submits(process_id: &str) -> bool {
     let command = std::fs::read_to_string(format!("/proc/{process_id}/cmdline"));
-    command.unwrap_or_default().contains(local::pipeline::SUBMIT)
+    command.unwrap_or_default().contains(local::functions::SUBMIT)
 }
 
 fn spawn(directory: &Path, flags: &[String]) -> anyhow::Result<Child> {

@@ -8,9 +8,9 @@ use std::sync::{Arc, LazyLock, Mutex};
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::http::Request;
+use gateway::tokens::{EXPIRES_IN, Issuer, SCOPES};
+use gateway::{Gateway, Options, unanswering};
 use libfuzzer_sys::fuzz_target;
-use local::gateway::{Gateway, Options, unanswering};
-use local::tokens::{EXPIRES_IN, Issuer, SCOPES};
 use tokio::runtime::Runtime;
 use tower::ServiceExt as _;
 use url::form_urlencoded;
@@ -52,9 +52,8 @@ static STAND: LazyLock<Stand> = LazyLock::new(|| {
         *received.lock().expect("no panic") = Some(form);
         r#"{"SendMessageResponse":{"SendMessageResult":{"MessageId":"m","MD5OfMessageBody":"d"}}}"#
     });
-    let names = "partition region account_id queue_name gateway_role_arn user_pool_arn \
-                 query_function_arn allowed_origin";
-    let values: Vec<(&str, &str)> = names.split_whitespace().map(|name| (name, "x")).collect();
+    let names = schema::document::placeholders(schema::document::TEXT).expect("the document");
+    let values: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "x")).collect();
     let document = schema::document::render(schema::document::TEXT, &values).expect("the document");
     let (verifier, options) = (issuer.verifier(), Options::default());
     let gateway = Gateway::new(&document, verifier, queue, &unanswering("x"), options);

@@ -7,10 +7,12 @@ use std::time::Instant;
 
 use futures::future::try_join_all;
 use http_body_util::{BodyExt as _, Full};
-use hyper::{Request, body::Bytes};
-use hyper_util::client::legacy::{Client, connect::HttpConnector};
+use hyper::Request;
+use hyper::body::Bytes;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use local::table::{TableNames, TableServer};
+use local::table::{PAYMENTS_TABLE, TableServer};
 use serde_json::{Value, json};
 
 /// Puts per measurement.
@@ -23,11 +25,10 @@ const AUTHORIZED: &str = "AWS4-HMAC-SHA256 Credential=local/20261121/us-east-1/l
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let names = TableNames { payments: "Payments".into(), refusals: "Refusals".into() };
     let directory = tempfile::tempdir()?;
     let file = directory.path().join("tables.sqlite");
 
-    let server = TableServer::start(&file, 0, &names)?;
+    let server = TableServer::start(&file, 0)?;
     let base_url = server.base_url();
     let mut connector = HttpConnector::new();
     connector.set_nodelay(true);
@@ -66,7 +67,7 @@ fn put() -> Value {
     let id = uuid::Uuid::new_v4().to_string();
     let text = |value: &str| json!({ "S": value });
     json!({
-        "TableName": "Payments",
+        "TableName": PAYMENTS_TABLE,
         "ConditionExpression": "attribute_not_exists(paymentId)",
         "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
         "Item": {

@@ -1,8 +1,8 @@
 //! The page at `/docs`, to read the API and try it as the demo user, and at `/openapi.json` the client edition
 //! of the document that it shows.
 //!
-//! Swagger UI comes out of a crate, so the page needs no network. Its token is a new one each time and
-//! stands in the page itself, where no page of another origin can read it.
+//! Swagger UI is compiled in, so the page needs no network. The page contains a token, a new one each time;
+//! a page of another origin cannot read it.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use schema::document::CLIENT_TEXT;
 use utoipa_swagger_ui::{Config, serve};
 use uuid::Uuid;
 
-use crate::tokens::{EXPIRES_IN, Issuer, SCOPES};
+use gateway::tokens::{EXPIRES_IN, Issuer, SCOPES};
 
 /// The payment and the user of the document's examples.
 const EXAMPLE_PAYMENT: &str = "7d4df5ae-3f6b-4c27-9d0e-5b6c1c1f0a41";
@@ -24,7 +24,7 @@ const EXAMPLE_USER: &str = "0b5f8f3e-52a7-4b83-8f2d-b1f5ad7a9c10";
 /// The files of Swagger UI that the page needs.
 const FILES: [&str; 2] = ["swagger-ui.css", "swagger-ui-bundle.js"];
 
-/// The page, `TOKEN` in place of a token.
+/// The page, with the word `TOKEN` where its token goes.
 const PAGE: &str = include_str!("docs.html");
 
 /// What the page is made of.

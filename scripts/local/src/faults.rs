@@ -1,12 +1,13 @@
-//! Faults at the edges, so that anyone can watch the promise hold: `--faults`.
+//! Faults between the functions and what they call: `--faults`. With them anyone can see that no payment is lost.
 //!
 //! - [`Rates`]: how often each fault happens, as the command line says it.
-//! - [`Faults`]: whether one happens now; a seed makes the choices.
-//! - [`Unreliable`]: the queue as the mapping sees it: late and repeated deliveries.
-//! - [`proxy`]: the table and the queues as a function sees them: throttled, failing, silent.
+//! - [`Faults`]: whether a fault happens now. Its choices follow from a seed.
+//! - [`Unreliable`]: a queue that delivers some messages late and some twice.
+//! - [`proxy`]: stands between a function and the tables and queues; refuses some calls and loses some
+//!   replies.
 //!
-//! A function is killed by whoever runs it, see [`crate::functions::FunctionSettings`]. Nothing here is
-//! known to a function, and nothing takes part where no fault was asked for.
+//! The processes of a function are killed by whoever runs them, see [`runtime::FunctionSettings`]. A function
+//! knows nothing of all this, and without `--faults` nothing here runs.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -25,8 +26,8 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use tokio::time::Instant;
 
-use crate::functions::event_source::MessageSource;
-use crate::queue::Received;
+use queue::Received;
+use runtime::event_source::MessageSource;
 
 /// The longest time by which a delivery is late.
 const DELAY_MAX: Duration = Duration::from_secs(1);
@@ -34,14 +35,14 @@ const DELAY_MAX: Duration = Duration::from_secs(1);
 /// The longest time after which a process is killed; a batch takes about as long.
 const CRASH_AFTER_MAX: Duration = Duration::from_millis(5);
 
-/// What can go wrong at an edge.
+/// What can go wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub enum Fault {
     /// A message is delivered twice, the second time while it may still be in progress.
     Duplicate,
     /// A message is delivered up to a second late, after younger ones.
     Delay,
-    /// The table refuses a call for want of throughput.
+    /// The tables refuse a call as if their throughput were used up.
     Throttle,
     /// A call of a function takes effect, and its reply is lost.
     LostReply,
@@ -49,7 +50,7 @@ pub enum Fault {
     Crash,
     /// A message cannot be sent to the dead-letter queue.
     Dlq,
-    /// An old receipt handle is treated the other way: it hides no message, but deletes it.
+    /// An old receipt handle is treated as [`queue::Queues::with_old_handles`] says.
     OldHandle,
 }
 
@@ -57,7 +58,7 @@ pub enum Fault {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Rates(BTreeMap<Fault, f64>);
 
-/// Text that names no rates.
+/// A text that is not a list of rates.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not one of {names} with a rate from 0 to 1, as in duplicate=0.1", names = names())]
 pub struct BadRates(String);
@@ -101,7 +102,7 @@ impl Faults {
         self.happens(Fault::Crash).then(|| self.up_to(CRASH_AFTER_MAX))
     }
 
-    /// Whether the queue treats an old receipt handle the other way now.
+    /// Whether a fault of kind `old-handle` happens now.
     #[must_use]
     pub fn treats_old_handle_otherwise(&self) -> bool {
         self.happens(Fault::OldHandle)
@@ -121,8 +122,8 @@ fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A queue that delivers some messages late and some twice. What is kept back here stays in flight in
-/// the queue: it comes back by itself when this process is killed.
+/// A queue that delivers some messages late and some twice. A message that is kept back here is in flight
+/// in the queue, so it comes back by itself when this process is killed.
 #[derive(Clone)]
 pub struct Unreliable<S> {
     source: S,
@@ -183,11 +184,11 @@ impl<S: MessageSource> MessageSource for Unreliable<S> {
     }
 }
 
-/// The table and the queues behind one address, by the call's target; the functions' calls go through
-/// it, and nobody else's.
+/// One address in front of the tables and the queues, for the functions' calls and nobody else's. The
+/// header `x-amz-target` of a call says which of them it is for.
 ///
 /// # Errors
-/// An address that is none.
+/// `table` or `queue` is not a URL.
 pub fn proxy(faults: Arc<Faults>, table: &str, queue: &str) -> anyhow::Result<Router> {
     let mut connector = HttpConnector::new();
     connector.set_nodelay(true);
@@ -211,7 +212,7 @@ async fn call(State(proxy): State<Arc<Proxy>>, mut request: Request<Body>) -> Re
     if of_table && proxy.faults.happens(Fault::Throttle) {
         return refusal(StatusCode::BAD_REQUEST, "ProvisionedThroughputExceededException");
     }
-    // The dead-letter queue is the only one that a function sends to.
+    // A function sends only to a dead-letter queue.
     if target == "AmazonSQS.SendMessage" && proxy.faults.happens(Fault::Dlq) {
         return refusal(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable");
     }
@@ -250,7 +251,7 @@ mod tests {
 
     use super::*;
 
-    /// Has some messages, and no more.
+    /// A queue that holds these messages, and gets no others.
     #[derive(Clone)]
     struct Few(Arc<Mutex<VecDeque<Received>>>);
 
@@ -284,7 +285,8 @@ mod tests {
         }
     }
 
-    /// What is delivered first and then of the messages a, b and c, until there are so many.
+    /// Receives from a queue of the messages a, b and c until there are `count`. Returns how many came with
+    /// the first receive, and all ids.
     async fn delivered(rates: &str, count: usize) -> (usize, Vec<String>) {
         let few = Few(Arc::new(Mutex::new(["a", "b", "c"].map(message).into())));
         let source = Unreliable::new(few, Arc::new(Faults::new(rates.parse().unwrap(), 1)));

@@ -1,7 +1,7 @@
 //! What goes through the pipeline, counted as it happens, at the bottom of the terminal.
 //!
-//! The counts come from the gateway's answers, the functions' log and the queues; the tables are left
-//! alone. Without a terminal nothing is counted.
+//! The counts come from the gateway's answers, the functions' log and the queues. The tables are not asked:
+//! that would slow them down. Without a terminal nothing is counted.
 
 use std::collections::{HashSet, VecDeque};
 use std::io::{IsTerminal, Write};
@@ -18,20 +18,20 @@ use serde::Deserialize;
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
-use crate::queue::{Counts, Queues};
+use queue::{Counts, Queues};
 
 /// How often the line is drawn.
 const DRAWN_EVERY: Duration = Duration::from_millis(250);
 /// The ticks over which the rate is measured: two seconds.
 const RATE_TICKS: usize = 8;
-/// Stored payments whose repeated deliveries are known as such.
+/// How many stored payments are remembered, so that their repeated deliveries are not counted again.
 const REMEMBERED_MAX: usize = 65_536;
-/// A line of the log is shown again when it did not come for so long.
+/// A line of the log that was shown is shown again only after it has not come for so long.
 const QUIET: Duration = Duration::from_secs(60);
-/// Different lines of the log that are known when they come again.
+/// How many different lines of the log are remembered.
 const LINES_MAX: usize = 64;
 
-/// The terminal, or nothing in its place. Clones are the same one.
+/// The terminal with its counters; without a terminal, nothing is drawn. Clones share the counters.
 #[derive(Clone)]
 pub struct Live {
     line: ProgressBar,
@@ -39,8 +39,8 @@ pub struct Live {
     logged: Arc<Mutex<Logged>>,
 }
 
-/// The newest lines of the log, without their times, and when each came last. A full disk fails every
-/// request in the same words, and whoever reads them needs them once.
+/// The newest lines of the log, without their times, and when each came last. When the disk is full, for
+/// example, every request fails with the same line, and one of them says it all.
 #[derive(Debug, Default)]
 struct Logged(VecDeque<(String, Instant)>);
 
@@ -144,7 +144,7 @@ impl Live {
 
 impl Counters {
     fn observe(&self, line: &str) {
-        // Most of a busy function's lines say it; the others need not be parsed.
+        // Only these lines are counted, and parsing the others would take time.
         if !line.contains(r#""outcome":"#) {
             return;
         }
@@ -155,7 +155,7 @@ impl Counters {
             "duplicate" => &self.duplicates,
             "refused" => &self.refused,
             "retry" => &self.retried,
-            // The dead are counted in their queue: the main queue buries some by itself.
+            // Dead letters are counted in their queue, because the main queue moves some there by itself.
             _ => return,
         };
         counter.fetch_add(1, Ordering::Relaxed);
@@ -193,9 +193,9 @@ impl Counters {
 }
 
 impl Logged {
-    /// Whether a line of the log is to be shown: not while the same words keep coming.
+    /// Whether a line of the log is to be shown: not if the same words came within [`QUIET`].
     fn is_news(&mut self, line: &str, now: Instant) -> bool {
-        // The time stands first, and a blank behind it.
+        // A line begins with its time, followed by a blank.
         let words = line.split_once(' ').map_or(line, |(_, words)| words);
         let known = self.0.iter().position(|(known, _)| known == words);
         let known = known.and_then(|position| self.0.remove(position));
@@ -207,8 +207,8 @@ impl Logged {
     }
 }
 
-/// Standard error, above the counters, for the lines of the log: each is written whole, and only if it
-/// is news.
+/// Where the log goes: to standard error, above the counters. A line is left out while the same words keep
+/// coming.
 pub struct Above(pub Live);
 
 impl Write for Above {

@@ -1,33 +1,28 @@
-//! The tables: a DynamoDB on a file, on a port of its own.
+//! The tables: DynamoDB's protocol on a SQLite file, on a port of its own.
 //!
-//! SQLite blocks whoever calls it, so the server has a thread and a runtime to itself. Every
-//! write is in the operating system's hands before it is answered: it survives kill -9.
+//! A call of SQLite blocks its thread, so the server has a thread and a runtime to itself. A write is
+//! answered when the operating system has it, so it survives kill -9 of this process.
 
-use std::{
-    io,
-    net::{Ipv4Addr, SocketAddr, TcpListener},
-    path::{Path, PathBuf},
-    thread,
-    time::Duration,
-};
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use dynoxide::{Database, DynoxideError};
 use serde_json::json;
-use tokio::{sync::oneshot, time::MissedTickBehavior};
+use tokio::sync::oneshot;
+use tokio::time::MissedTickBehavior;
 
-/// How often expired items are deleted. DynamoDB promises days.
+/// How often expired items are deleted. DynamoDB itself only promises to do it within days.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
-/// The time that requests under way have at a stop.
+/// How long requests under way may take to finish when the server stops.
 const STOP_MAX: Duration = Duration::from_secs(5);
 
-/// What the tables are called.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TableNames {
-    /// The table of stored payments.
-    pub payments: String,
-    /// The table of refused and held submissions.
-    pub refusals: String,
-}
+/// The table of stored payments.
+pub const PAYMENTS_TABLE: &str = "PaymentsTable";
+/// The table of refused and held submissions.
+pub const REFUSALS_TABLE: &str = "RefusalsTable";
 
 /// Why the tables cannot be served.
 #[derive(Debug, thiserror::Error)]
@@ -85,7 +80,7 @@ impl TableServer {
     ///
     /// # Errors
     /// [`TableError`]; nothing is left running.
-    pub fn start(file: &Path, port: u16, names: &TableNames) -> Result<Self, TableError> {
+    pub fn start(file: &Path, port: u16) -> Result<Self, TableError> {
         let listen = |source| TableError::Listen { port, source };
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map_err(listen)?;
         listener.set_nonblocking(true).map_err(listen)?;
@@ -95,11 +90,11 @@ impl TableServer {
         let not_utf8 = || DynoxideError::ValidationException("the path is not UTF-8".to_owned());
         let path = file.to_str().ok_or_else(not_utf8).map_err(open)?;
         let database = Database::new(path).map_err(open)?;
-        // SQLite's `synchronous = NORMAL`, as for the queue: a write survives kill -9 of this process.
-        // Only a power failure could undo the last ones, and one fsync a put would cost nine tenths
-        // of the throughput.
+        // This sets SQLite's `synchronous` to NORMAL, as for the queue: a write survives kill -9 of this
+        // process. Only a power failure could undo the last writes. FULL, with an fsync for each put, has a
+        // tenth of the throughput.
         database.disable_bulk_loading().map_err(open)?;
-        create_missing(&database, names)?;
+        create_missing(&database)?;
 
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -144,7 +139,7 @@ async fn serve(listener: TcpListener, database: Database, stop: oneshot::Receive
     let sweeper = tokio::spawn(sweep(database.clone()));
     let (stopping, stopped) = oneshot::channel();
     let asked = async {
-        // An error means that the server was dropped: the same wish.
+        // An error means that the server was dropped, which is a stop, too.
         let _ = stop.await;
         let _ = stopping.send(());
     };
@@ -179,9 +174,9 @@ async fn sweep(database: Database) {
     }
 }
 
-fn create_missing(database: &Database, names: &TableNames) -> Result<(), TableError> {
+fn create_missing(database: &Database) -> Result<(), TableError> {
     let payments = json!({
-        "TableName": names.payments,
+        "TableName": PAYMENTS_TABLE,
         "BillingMode": "PAY_PER_REQUEST",
         "AttributeDefinitions": [string("paymentId"), string("userId"), string("_acceptedAt")],
         "KeySchema": keys("paymentId", "userId"),
@@ -191,10 +186,10 @@ fn create_missing(database: &Database, names: &TableNames) -> Result<(), TableEr
             "Projection": { "ProjectionType": "KEYS_ONLY" },
         }],
     });
-    create(database, &names.payments, payments, None)?;
+    create(database, PAYMENTS_TABLE, payments, None)?;
 
     let refusals = json!({
-        "TableName": names.refusals,
+        "TableName": REFUSALS_TABLE,
         "BillingMode": "PAY_PER_REQUEST",
         "AttributeDefinitions": [
             string("userId"), string("paymentId#requestId"), string("recordedAt"), string("heldAt"),
@@ -213,7 +208,7 @@ fn create_missing(database: &Database, names: &TableNames) -> Result<(), TableEr
             },
         ],
     });
-    create(database, &names.refusals, refusals, Some("expiresAt"))
+    create(database, REFUSALS_TABLE, refusals, Some("expiresAt"))
 }
 
 /// Everything of a record but its body; `time` is the time that is not the index's key.
@@ -266,18 +261,12 @@ fn create(
 
 #[cfg(test)]
 mod tests {
-    use aws_sdk_dynamodb::{
-        Client,
-        config::{BehaviorVersion, Credentials, Region},
-        error::ProvideErrorMetadata,
-        types::AttributeValue,
-    };
+    use aws_sdk_dynamodb::Client;
+    use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
+    use aws_sdk_dynamodb::error::ProvideErrorMetadata;
+    use aws_sdk_dynamodb::types::AttributeValue;
 
     use super::*;
-
-    fn names() -> TableNames {
-        TableNames { payments: "PaymentsTable".to_owned(), refusals: "RefusalsTable".to_owned() }
-    }
 
     fn client(server: &TableServer) -> Client {
         let config = aws_sdk_dynamodb::Config::builder()
@@ -310,11 +299,11 @@ mod tests {
     async fn items_survive_a_restart() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("tables.sqlite");
-        let server = TableServer::start(&file, 0, &names()).unwrap();
+        let server = TableServer::start(&file, 0).unwrap();
         assert_eq!(put(&client(&server), "a").await, Ok(()));
         server.stop().await;
 
-        let server = TableServer::start(&file, 0, &names()).unwrap();
+        let server = TableServer::start(&file, 0).unwrap();
         let conflict = Err("ConditionalCheckFailedException".to_owned());
         assert_eq!(put(&client(&server), "a").await, conflict);
         let query = client(&server).query().table_name("PaymentsTable").index_name("byUser");
@@ -327,8 +316,8 @@ mod tests {
     #[tokio::test]
     async fn expired_refusals_are_swept() {
         let database = Database::memory().unwrap();
-        create_missing(&database, &names()).unwrap();
-        create_missing(&database, &names()).unwrap();
+        create_missing(&database).unwrap();
+        create_missing(&database).unwrap();
         for (id, expires_at) in [("old", "1"), ("new", "99999999999")] {
             let put = json!({ "TableName": "RefusalsTable", "Item": {
                 "userId": { "S": "u" },
@@ -346,17 +335,17 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = taken.local_addr().unwrap().port();
-        let error = TableServer::start(&directory.path().join("t"), port, &names()).unwrap_err();
+        let error = TableServer::start(&directory.path().join("t"), port).unwrap_err();
         assert!(error.is_port_taken(), "{error}");
         let missing = directory.path().join("missing/t");
-        let error = TableServer::start(&missing, 0, &names()).unwrap_err();
+        let error = TableServer::start(&missing, 0).unwrap_err();
         assert!(!error.is_port_taken(), "{error}");
     }
 
     #[tokio::test]
     async fn stop_is_not_held_up_by_an_idle_client() {
         let directory = tempfile::tempdir().unwrap();
-        let server = TableServer::start(&directory.path().join("t"), 0, &names()).unwrap();
+        let server = TableServer::start(&directory.path().join("t"), 0).unwrap();
         let client = client(&server);
         assert_eq!(put(&client, "a").await, Ok(()));
         tokio::time::timeout(STOP_MAX, server.stop()).await.expect("it stops at once");

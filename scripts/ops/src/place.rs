@@ -1,6 +1,5 @@
 //! Where the queues and the tables are: a pipeline of this machine, or an AWS account.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,7 +8,7 @@ use aws_credential_types::Credentials;
 use aws_smithy_http_client::Builder;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use clap::Args;
-use serde::Deserialize;
+use ready::{LOG_FILE, Ready};
 use serde_json::{Value, json};
 use tables::PaymentsTable;
 
@@ -100,18 +99,6 @@ pub enum Logs {
     CloudWatch,
 }
 
-/// What the pipeline on this machine says of itself in the file `ready.json`.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Ready {
-    queue: String,
-    table: String,
-    queue_url: String,
-    dead_letter_queue_url: String,
-    payments_table: String,
-    refusals_table: String,
-}
-
 impl Place {
     /// Finds everything, without calling any service yet.
     ///
@@ -174,26 +161,19 @@ fn local(flags: &Where) -> Result<Place, Error> {
             ready.refusals_table,
         )),
         audit_log: flags.audit_log.clone().unwrap_or_else(audit_log),
-        logs: Logs::File(flags.data_dir.join("functions.log")),
+        logs: Logs::File(flags.data_dir.join(LOG_FILE)),
         sdk: queue,
     })
 }
 
-/// What the pipeline that runs on a data directory says of itself. A pipeline that was killed leaves the file
-/// behind, but no longer has the lock.
+/// The addresses of the pipeline that runs on a data directory.
 fn read_ready(data_dir: &Path) -> Result<Ready, Error> {
-    let absent = || {
+    Ready::of_running(data_dir).ok_or_else(|| {
         let shown = data_dir.display();
         Error::Configuration(format!(
             "no pipeline runs on {shown}: start it with `cargo local`, or name its --data-dir"
         ))
-    };
-    let lock = File::open(data_dir.join("lock")).map_err(|_| absent())?;
-    if lock.try_lock_shared().is_ok() {
-        return Err(absent());
-    }
-    let text = std::fs::read(data_dir.join("ready.json")).map_err(|_| absent())?;
-    serde_json::from_slice(&text).map_err(|_| absent())
+    })
 }
 
 async fn deployed(flags: &Where) -> Result<Place, Error> {

@@ -16,7 +16,7 @@ use crate::stack::{Stack, dead_letter, until};
 const BATCH: usize = 10;
 
 /// Payments of the flood, sent so many at once. A flood of 100,000 takes the same way through the
-/// queue (`queue_fair` of `scripts/local` sends one); it would only take the story longer.
+/// queue (`scripts/local/queue/tests/fair.rs` sends one); it would only take the story longer.
 const FLOOD: usize = 300;
 const AT_ONCE: usize = 50;
 
