@@ -71,3 +71,23 @@ fn no_answer(error: InvokeError) -> NoAnswer {
         | InvokeError::InitFailed(_) => NoAnswer::Failed,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn only_a_function_without_a_free_process_is_throttled() {
+        let timed_out = InvokeError::TimedOut { after: Duration::from_secs(28) };
+        let cases = [
+            (InvokeError::Unavailable, NoAnswer::Throttled),
+            (InvokeError::Exited, NoAnswer::Failed),
+            (timed_out, NoAnswer::Failed),
+        ];
+        for (error, expected) in cases {
+            assert_eq!(no_answer(error), expected);
+        }
+    }
+}

@@ -1,5 +1,5 @@
-//! The page at `/docs`, to read the API and try it as the demo user, and at `/openapi.json` the client edition
-//! of the document that it shows.
+//! The page at `/docs`, to read the API and try it as the demo user. At `/openapi.json` is what the page
+//! shows: the client edition of the document.
 //!
 //! Swagger UI is compiled in, so the page needs no network. The page contains a token, a new one each time;
 //! a page of another origin cannot read it.

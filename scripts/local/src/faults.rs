@@ -1,4 +1,5 @@
-//! Faults between the functions and what they call: `--faults`. With them anyone can see that no payment is lost.
+//! Faults between the functions and what they call: `--faults`. With them anyone can see that no payment
+//! is lost.
 //!
 //! - [`Rates`]: how often each fault happens, as the command line says it.
 //! - [`Faults`]: whether a fault happens now. Its choices follow from a seed.

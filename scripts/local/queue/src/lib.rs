@@ -1,4 +1,5 @@
-//! An SQS on SQLite: durable against kill -9 of the process, and as fast with a million messages as with none.
+//! An SQS on SQLite. A message survives kill -9 of the process, and a million waiting messages slow nothing
+//! down.
 //!
 //! - [`Queues`] (`queues`): the queues of one pipeline, in this process.
 //! - `protocol`: the same over HTTP. SQS's JSON and query protocols are both turned into one JSON form.

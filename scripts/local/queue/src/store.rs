@@ -8,7 +8,6 @@
 //!
 //! Messages wait in lanes: visible ones of a noisy group may be in the lane of that group, all the
 //! others are in the [`LANE_OF_ALL`].
-
 //!
 //! Here stands what all changes share. The files below hold the changes:
 //!
