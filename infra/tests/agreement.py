@@ -127,11 +127,12 @@ def function_knows_the_receive_count(resources):
 
 
 def metrics_shown_are_those_emitted(resources):
-    telemetry = (ROOT / "lambdas" / "submit-payments" / "src" / "telemetry.rs").read_text()
-    namespace = re.search(r'const NAMESPACE: &str = "(\w+)";', telemetry).group(1)
-    counters = re.search(r"fn counters\(.*?\n\}\n", telemetry, re.S).group(0)
-    emitted = set(re.findall(r'"(\w+)"', counters))
-    emitted.add(re.search(r'const ACCEPT_TO_STORE: &str = "(\w+)";', telemetry).group(1))
+    lambdas = ROOT / "lambdas"
+    metrics = (lambdas / "function" / "src" / "metrics.rs").read_text()
+    namespace = re.search(r'const NAMESPACE: &str = "(\w+)";', metrics).group(1)
+    outcome = (lambdas / "submit-payments" / "src" / "outcome.rs").read_text()
+    functions = re.findall(r"fn (?:counters|timer)\(.*?\n    \}\n", outcome, re.S)
+    emitted = {name for function in functions for name in re.findall(r'"(\w+)"', function)}
 
     alarmed = {resource["values"]["metric_name"] for resource in resources
                if resource["type"] == "aws_cloudwatch_metric_alarm" and resource["values"]["namespace"] == namespace}
@@ -147,7 +148,7 @@ def metrics_shown_are_those_emitted(resources):
 
 
 def code_knows_the_tables_keys(resources):
-    sources = "".join(path.read_text() for path in sorted((ROOT / "lambdas" / "payments-table" / "src").glob("*.rs")))
+    sources = "".join(path.read_text() for path in sorted((ROOT / "lambdas" / "tables" / "src").glob("*.rs")))
     for table in (resource["values"] for resource in resources if resource["type"] == "aws_dynamodb_table"):
         attributes = [attribute["name"] for attribute in table["attribute"]]
         attributes += [ttl["attribute_name"] for ttl in table["ttl"] if ttl["enabled"]]

@@ -8,7 +8,7 @@
 //! - [`json`]: the strict reader below both.
 //! - [`refusal`]: why a payment is refused.
 //! - [`canonical`]: when two bodies are the same payment.
-//! - [`envelope`]: the message attributes and the dead letter's reason.
+//! - [`envelope`]: the message attributes.
 //! - [`answer`], [`document`]: the API's answers and its document. **A new endpoint** starts in
 //!   `payment-api.yaml`; the schemas in it are generated from these types by `tests/document.rs`.
 //! - [`timestamp`]: how times are written.

@@ -8,7 +8,7 @@ use jsonschema::{Draft, Validator};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use schema::canonical;
-use schema::envelope::{DeadLetter, DeadReason, Envelope, Kind};
+use schema::envelope::{Envelope, Kind};
 use schema::json::{Json, Object, parse_object};
 use schema::payment::Payment;
 use schema::refusal::Refusal;
@@ -335,20 +335,9 @@ proptest! {
         accepted_at_ms in prop::option::of(0..i64::MAX),
         schema_version in prop::option::of(any::<u32>()),
         kind in prop::option::of("[a-o]{1,9}"),
-        died in prop::option::of((".{0,40}", any::<u32>(), any::<u32>())),
     ) {
-        let dead_letter = died.map(|(text, receive_count, redrive_count)| DeadLetter {
-            reason: DeadReason::Throttled,
-            detail: text.clone(),
-            original_message_id: text.clone(),
-            receive_count,
-            function_version: text.clone(),
-            at: text,
-            redrive_count,
-        });
         let kind = kind.map_or(Kind::Payment, Kind::Unknown);
-        let envelope =
-            Envelope { sub, request_id, accepted_at_ms, schema_version, kind, dead_letter };
+        let envelope = Envelope { sub, request_id, accepted_at_ms, schema_version, kind };
         let written = envelope.write();
         let pairs = written.iter().map(|(name, value)| (*name, value.as_str()));
         prop_assert_eq!(Envelope::read(pairs), envelope);

@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// How often a piece of a request or a reply is harmed while the weather is rough.
+/// How often a piece of a request or a reply is harmed under [`Weather::Rough`].
 const RATE: f64 = 0.12;
 /// How a slow connection carries one piece: in so many parts, with this pause before each.
 const PARTS: usize = 4;
@@ -77,7 +77,7 @@ struct Network {
 }
 
 impl Proxy {
-    /// A proxy in fine weather; connections wait until it knows where to.
+    /// A proxy that harms nothing yet; connections wait until it knows where they lead.
     pub(crate) async fn start(seed: u64) -> Proxy {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -96,13 +96,13 @@ impl Proxy {
         format!("http://{}", self.address)
     }
 
-    /// Says where it leads: to a base address of the pipeline.
+    /// Sets where connections lead: to a base address of the pipeline.
     pub(crate) fn lead_to(&self, base_url: &str) {
         let address = base_url.trim_start_matches("http://").parse().unwrap();
         self.upstream.send_replace(Some(address));
     }
 
-    /// From now on.
+    /// Sets what the network does from now on.
     pub(crate) fn weather(&self, weather: Weather) {
         self.network.weather.send_replace(weather);
     }

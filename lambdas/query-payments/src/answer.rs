@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use function::proxy::{Context, Invalid, Request, Response};
 use schema::answer::{PaymentList, PaymentStatus, Status};
 use schema::text::PaymentId;
 use tables::{Failure, Kind, Listing, PaymentsTable, Position, Record};
@@ -10,13 +11,20 @@ use tokio::time::Instant;
 use crate::config::Config;
 use crate::cursor;
 use crate::outcome;
-use crate::request::{Event, Filter, Invalid, Question};
-use crate::response::{Context, Response};
+use crate::question::{Filter, Question};
 
 /// The pause before the second look of a waiting request; each further one is half as long again, up to
 /// the longest. A wait of 25 s is 20 looks, of three reads each at the most.
 const PAUSE: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
+
+/// Nothing is known yet. Asking again comes first: a payment that was accepted needs no repetition, and a
+/// new paymentId could pay twice.
+const UNKNOWN: &str = "Nothing is known of this payment yet. Ask again after the seconds of Retry-After. \
+                       If it stays unknown, repeat the PUT with the same paymentId, never with a new one.";
+
+/// A table does not answer.
+const UNAVAILABLE: &str = "The payments cannot be read now. Repeat the request.";
 
 /// Answers questions from the tables.
 pub struct Reader {
@@ -52,30 +60,32 @@ impl Reader {
     }
 
     /// The answer to a request that has so much time left.
-    pub async fn answer(&self, event: &Event, left: Duration) -> Response {
-        let context =
-            Context { allowed_origin: &self.config.allowed_origin, request_id: event.request_id() };
-        match self.found(event, context, left).await {
+    pub async fn answer(&self, request: &Request, left: Duration) -> Response {
+        let context = Context {
+            allowed_origin: &self.config.allowed_origin,
+            request_id: request.request_id(),
+        };
+        match self.found(request, context, left).await {
             Ok(response) => response,
             Err(Unanswered::Invalid(invalid)) => Response::invalid(context, invalid),
             Err(Unanswered::Failed(failure)) => {
                 tracing::error!(requestId = context.request_id, %failure, "tables not read");
-                Response::unavailable(context)
+                Response::unavailable(context, UNAVAILABLE)
             }
         }
     }
 
     async fn found(
         &self,
-        event: &Event,
+        request: &Request,
         context: Context<'_>,
         left: Duration,
     ) -> Result<Response, Unanswered> {
-        let Some(user) = event.user() else {
+        let Some(user) = request.user() else {
             tracing::error!(requestId = context.request_id, "no verified subject");
             return Ok(Response::unauthorized(context));
         };
-        match event.question()? {
+        match Question::read(request)? {
             Question::Payment { payment_id, request_id, wait } => {
                 let look = async || match &request_id {
                     None => self.payment(user, &payment_id).await,
@@ -83,14 +93,16 @@ impl Reader {
                 };
                 let status = wait_for(wait.min(left), look).await?;
                 Ok(match status {
-                    Some(status) => Response::found(context, &status, event.if_none_match()),
+                    Some(status) => Response::found(context, &status, request.if_none_match()),
                     // Whoever asks as soon as the batch is formed may still be a moment too early.
-                    None => Response::not_found(context, self.config.batch_window_seconds + 1),
+                    None => {
+                        Response::not_found(context, UNKNOWN, self.config.batch_window_seconds + 1)
+                    }
                 })
             }
             Question::Payments { filter, limit, cursor } => {
                 let page = self.page(user, &filter, limit, cursor.as_deref()).await?;
-                Ok(Response::found(context, &page, event.if_none_match()))
+                Ok(Response::found(context, &page, request.if_none_match()))
             }
         }
     }
@@ -225,5 +237,13 @@ mod tests {
         let (found, after, _) = waited(25, 20_000).await;
         assert!(found && (20_000..=22_000).contains(&after), "{after}");
         assert!(waited(1, 1_000).await.0, "the last look is at the end");
+    }
+
+    /// A client reads them in this order, and must not think of a new paymentId.
+    #[test]
+    fn what_is_unknown_is_asked_for_again_before_it_is_repeated() {
+        let at = |words: &str| UNKNOWN.find(words).unwrap_or_else(|| panic!("{words}"));
+        assert!(at("Ask again") < at("repeat the PUT with the same paymentId"));
+        assert!(at("same paymentId") < at("never with a new one"));
     }
 }

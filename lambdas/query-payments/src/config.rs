@@ -1,6 +1,6 @@
 //! Configuration, from the environment.
 
-use tables::environment::{BadVariable, Environment};
+use function::environment::{BadVariable, Environment};
 
 /// Bytes that the cursors' key has at least: as many as the signature.
 const CURSOR_KEY_BYTES_MIN: usize = 32;

@@ -1,6 +1,6 @@
 //! The deployed function: see the library.
 
-use tables::environment::Process;
+use function::environment::Process;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {

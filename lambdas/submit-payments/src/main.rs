@@ -1,6 +1,6 @@
 //! The deployed function: see the library.
 
-use tables::environment::Process;
+use function::environment::Process;
 
 /// A record is many small allocations: glibc's allocator took a quarter more processor time for it.
 #[global_allocator]

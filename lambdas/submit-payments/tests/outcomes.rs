@@ -9,18 +9,22 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use aws_lambda_events::sqs::SqsEvent;
-use schema::envelope::{DeadLetter, DeadReason};
+use function::batch::{MissingMessageId, Outcome as _};
+use function::dead_letter::{DeadLetter, DeadReason, FunctionFailure};
+use function::failure::CallFailure;
+use function::invocation::Invocation;
+use function::queue::{Message, Queue, QueueFailure};
+use function::settings::Settings;
 use schema::payment::Payment;
 use schema::refusal::Refusal;
 use serde_json::{Value, json};
-use submit_payments::batch::{self, Invocation, MissingMessageId, Report};
+use submit_payments::batch::{self, Report};
 use submit_payments::config::Config;
-use submit_payments::edges::{Edges, QueueFailure};
+use submit_payments::edges::Edges;
 use submit_payments::outcome::Outcome;
-use submit_payments::record::Record;
 use tables::failure::Operation;
 use tables::item::{of_payment, read_payment};
-use tables::{Failure, Kind, PaymentItem, Put, Submission};
+use tables::{Failure, Kind, PaymentItem, Put, Record, Submission};
 
 const USER: &str = "5f2c8d34-1b7e-4e0a-8c55-90d1e2f3a4b5";
 const OTHER_USER: &str = "6f2c8d34-1b7e-4e0a-8c55-90d1e2f3a4b5";
@@ -31,7 +35,7 @@ const LEFT: Duration = Duration::from_secs(15);
 #[derive(Default)]
 struct World {
     payments: Mutex<BTreeMap<(String, String), PaymentItem>>,
-    records: Mutex<Vec<tables::Record>>,
+    records: Mutex<Vec<Record>>,
     dead_letters: Mutex<Vec<(String, DeadLetter)>>,
     postponed: Mutex<Vec<(String, Duration)>>,
     in_flight: AtomicUsize,
@@ -44,7 +48,7 @@ struct World {
 /// What fails.
 #[derive(Default)]
 struct Faults {
-    put: Option<DeadReason>,
+    put: Option<CallFailure>,
     put_takes: Duration,
     put_panics_for: Option<String>,
     reply_is_lost: bool,
@@ -89,7 +93,7 @@ impl Edges for World {
         let item = of_payment(payment, submission, NOW_MS);
         payments.insert(key, read_payment(item).unwrap());
         match self.faults.reply_is_lost {
-            true => Err(failure(Operation::PutPayment, DeadReason::TimedOut)),
+            true => Err(failure(Operation::PutPayment, CallFailure::TimedOut)),
             false => Ok(Put::Stored),
         }
     }
@@ -100,23 +104,25 @@ impl Edges for World {
         payment_id: &str,
     ) -> Result<Option<PaymentItem>, Failure> {
         if self.faults.read {
-            return Err(failure(Operation::ReadPayment, DeadReason::Throttled));
+            return Err(failure(Operation::ReadPayment, CallFailure::Throttled));
         }
         let key = (payment_id.to_owned(), user_id.to_owned());
         Ok(self.payments.lock().unwrap().get(&key).cloned())
     }
 
-    async fn record(&self, record: &tables::Record) -> Result<(), Failure> {
+    async fn record(&self, record: &Record) -> Result<(), Failure> {
         if self.faults.record {
-            return Err(failure(Operation::RecordRefusal, DeadReason::Throttled));
+            return Err(failure(Operation::RecordRefusal, CallFailure::Throttled));
         }
         self.records.lock().unwrap().push(record.clone());
         Ok(())
     }
+}
 
+impl Queue for World {
     async fn send_dead_letter(
         &self,
-        record: &Record,
+        message: &Message,
         dead_letter: &DeadLetter,
     ) -> Result<(), QueueFailure> {
         assert!(!self.faults.dead_letter_panics, "told to panic");
@@ -124,21 +130,21 @@ impl Edges for World {
         if self.faults.dead_letter {
             return Err(QueueFailure { attempted: "send", code: "told to fail".to_owned() });
         }
-        self.dead_letters.lock().unwrap().push((record.body.clone(), dead_letter.clone()));
+        self.dead_letters.lock().unwrap().push((message.body.clone(), dead_letter.clone()));
         Ok(())
     }
 
-    async fn postpone(&self, record: &Record, delay: Duration) -> Result<(), QueueFailure> {
+    async fn postpone(&self, message: &Message, delay: Duration) -> Result<(), QueueFailure> {
         if self.faults.postpone {
             return Err(QueueFailure { attempted: "postpone", code: "told to fail".to_owned() });
         }
-        self.postponed.lock().unwrap().push((record.message_id.clone(), delay));
+        self.postponed.lock().unwrap().push((message.message_id.clone(), delay));
         Ok(())
     }
 }
 
-fn failure(operation: Operation, reason: DeadReason) -> Failure {
-    Failure { operation, reason, code: None }
+fn failure(operation: Operation, cause: CallFailure) -> Failure {
+    Failure { operation, cause, code: None }
 }
 
 fn failing(faults: Faults) -> World {
@@ -149,12 +155,14 @@ fn config() -> Config {
     Config {
         payments_table: "PaymentsTable".to_owned(),
         refusals_table: "RefusalsTable".to_owned(),
-        queue_url: "queue".to_owned(),
-        dead_letter_queue_url: "dead-letter-queue".to_owned(),
-        receive_count_max: 5,
-        retry_delay: Duration::from_secs(30),
-        concurrency: 4,
-        deadline_margin: Duration::from_secs(3),
+        batch: Settings {
+            queue_url: "queue".to_owned(),
+            dead_letter_queue_url: "dead-letter-queue".to_owned(),
+            receive_count_max: 5,
+            retry_delay: Duration::from_secs(30),
+            concurrency: 4,
+            deadline_margin: Duration::from_secs(3),
+        },
     }
 }
 
@@ -205,8 +213,8 @@ async fn run(world: &World, messages: Vec<Value>) -> Report {
 
 async fn outcome(world: &World, message: Value) -> Outcome {
     let mut report = run(world, vec![message]).await;
-    assert_eq!(report.records.len(), 1);
-    report.records.remove(0).outcome
+    assert_eq!(report.messages.len(), 1);
+    report.messages.remove(0).outcome
 }
 
 fn bytes(report: &Report) -> String {
@@ -217,8 +225,8 @@ fn bytes(report: &Report) -> String {
 async fn a_new_payment_is_stored_and_acknowledged() {
     let world = World::default();
     let report = run(&world, vec![message("m", &body(1))]).await;
-    assert_eq!(report.records[0].outcome, Outcome::Stored);
-    assert_eq!(report.records[0].since_accepted_ms, 500);
+    assert_eq!(report.messages[0].outcome, Outcome::Stored);
+    assert_eq!(report.messages[0].since_accepted_ms, 500);
     assert_eq!(bytes(&report), r#"{"batchItemFailures":[]}"#);
     assert_eq!(world.payments.lock().unwrap().len(), 1);
 }
@@ -260,7 +268,7 @@ async fn a_duplicate_is_on_record_with_its_body_only_where_the_bytes_differ() {
     let world = failing(Faults { record: true, ..Faults::default() });
     outcome(&world, message("m", &body(1))).await;
     let unrecorded = outcome(&world, message("n", &body(1))).await;
-    assert_eq!(unrecorded, Outcome::Retry(DeadReason::Throttled));
+    assert_eq!(unrecorded, Outcome::Retry(DeadReason::Call(CallFailure::Throttled)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -285,7 +293,7 @@ async fn a_stricter_rule_does_not_judge_what_is_stored() {
     // Where the table cannot be asked, nothing is decided.
     world.faults.read = true;
     let unknown = outcome(&world, message("r", &body(1))).await;
-    assert_eq!(unknown, Outcome::Retry(DeadReason::Throttled));
+    assert_eq!(unknown, Outcome::Retry(DeadReason::Call(CallFailure::Throttled)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -302,7 +310,7 @@ async fn a_body_that_cannot_be_read_any_more_is_the_stored_one_by_its_request() 
 
 #[tokio::test(start_paused = true)]
 async fn a_held_record_bears_the_moment_of_the_death_and_not_of_its_writing() {
-    let put = Some(DeadReason::CollectionFull);
+    let put = Some(CallFailure::Full);
     let dead_letter_takes = Duration::from_secs(1);
     let world = failing(Faults { put, dead_letter_takes, ..Faults::default() });
     outcome(&world, message("m", &body(1))).await;
@@ -318,7 +326,7 @@ async fn a_message_of_an_unknown_kind_waits_for_a_newer_version() {
     let waiting = outcome(&world, refund.clone()).await;
     assert_eq!(waiting, Outcome::Retry(DeadReason::UnknownKind));
     let dead = run(&world, vec![received(refund, 5)]).await;
-    assert_eq!(dead.records[0].outcome, Outcome::Dead(DeadReason::UnknownKind));
+    assert_eq!(dead.messages[0].outcome, Outcome::Dead(DeadReason::UnknownKind));
     assert!(world.records.lock().unwrap().iter().all(|record| record.kind == Kind::Held));
     let payment = with_attribute(message("n", &body(1)), "kind", "payment");
     assert_eq!(outcome(&world, payment).await, Outcome::Stored);
@@ -391,9 +399,12 @@ async fn a_message_without_a_verified_subject_dies_at_once() {
 #[tokio::test(start_paused = true)]
 async fn a_passing_failure_is_retried_after_a_growing_delay() {
     for (times, longest) in [(1, 30), (2, 120), (3, 480), (4, 900)] {
-        let world = failing(Faults { put: Some(DeadReason::Throttled), ..Faults::default() });
+        let world = failing(Faults { put: Some(CallFailure::Throttled), ..Faults::default() });
         let report = run(&world, vec![received(message("m", &body(1)), times)]).await;
-        assert_eq!(report.records[0].outcome, Outcome::Retry(DeadReason::Throttled));
+        assert_eq!(
+            report.messages[0].outcome,
+            Outcome::Retry(DeadReason::Call(CallFailure::Throttled))
+        );
         assert_eq!(bytes(&report), r#"{"batchItemFailures":[{"itemIdentifier":"m"}]}"#);
         let (id, delay) = world.postponed.lock().unwrap()[0].clone();
         let (shortest, longest) = (longest * 4 / 5, longest);
@@ -404,8 +415,9 @@ async fn a_passing_failure_is_retried_after_a_growing_delay() {
 
 #[tokio::test(start_paused = true)]
 async fn a_short_delay_does_not_round_to_none() {
-    let second = Config { retry_delay: Duration::from_secs(1), ..config() };
-    let world = failing(Faults { put: Some(DeadReason::Throttled), ..Faults::default() });
+    let mut second = config();
+    second.batch.retry_delay = Duration::from_secs(1);
+    let world = failing(Faults { put: Some(CallFailure::Throttled), ..Faults::default() });
     let messages: Vec<Value> = (0..20).map(|id| message(&id.to_string(), &body(id))).collect();
     let event: SqsEvent = serde_json::from_value(json!({ "Records": messages })).unwrap();
     let invocation = Invocation::new(NOW_MS, LEFT, "7".to_owned());
@@ -417,7 +429,7 @@ async fn a_short_delay_does_not_round_to_none() {
 
 #[tokio::test(start_paused = true)]
 async fn a_batch_that_failed_together_does_not_return_together() {
-    let world = failing(Faults { put: Some(DeadReason::Throttled), ..Faults::default() });
+    let world = failing(Faults { put: Some(CallFailure::Throttled), ..Faults::default() });
     let messages = (0..100).map(|number| message(&number.to_string(), &body(number))).collect();
     run(&world, messages).await;
     let postponed = world.postponed.lock().unwrap();
@@ -427,17 +439,9 @@ async fn a_batch_that_failed_together_does_not_return_together() {
 
 #[tokio::test(start_paused = true)]
 async fn every_failure_that_may_pass_is_retried_until_the_last_receive() {
-    for reason in [
-        DeadReason::Throttled,
-        DeadReason::Unavailable,
-        DeadReason::TimedOut,
-        DeadReason::AccessDenied,
-        DeadReason::TableNotFound,
-        DeadReason::RequestRejected,
-        DeadReason::ItemUnreadable,
-        DeadReason::UnknownError,
-    ] {
-        let world = failing(Faults { put: Some(reason), ..Faults::default() });
+    for failure in CallFailure::ALL.into_iter().filter(|failure| failure.may_pass()) {
+        let reason = DeadReason::Call(failure);
+        let world = failing(Faults { put: Some(failure), ..Faults::default() });
         for times in 1..5 {
             let retried = outcome(&world, received(message("m", &body(1)), times)).await;
             assert_eq!(retried, Outcome::Retry(reason));
@@ -450,21 +454,21 @@ async fn every_failure_that_may_pass_is_retried_until_the_last_receive() {
 
 #[tokio::test(start_paused = true)]
 async fn a_failure_that_cannot_pass_dies_at_once() {
-    let world = failing(Faults { put: Some(DeadReason::CollectionFull), ..Faults::default() });
+    let world = failing(Faults { put: Some(CallFailure::Full), ..Faults::default() });
     let dead = outcome(&world, message("m", &body(1))).await;
-    assert_eq!(dead, Outcome::Dead(DeadReason::CollectionFull));
+    assert_eq!(dead, Outcome::Dead(DeadReason::Call(CallFailure::Full)));
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_last_receive_ends_in_the_dead_letter_queue_and_a_held_record() {
     for times in [5, 6] {
-        let world = failing(Faults { put: Some(DeadReason::TableNotFound), ..Faults::default() });
+        let world = failing(Faults { put: Some(CallFailure::NotFound), ..Faults::default() });
         let report = run(&world, vec![received(message("m", &body(1)), times)]).await;
         assert_eq!(bytes(&report), r#"{"batchItemFailures":[]}"#);
         let (dead_body, dead_letter) = world.dead_letters.lock().unwrap()[0].clone();
         assert_eq!(dead_body, body(1));
         let expected = DeadLetter {
-            reason: DeadReason::TableNotFound,
+            reason: DeadReason::Call(CallFailure::NotFound),
             detail: "put payment: table_not_found".to_owned(),
             original_message_id: "m".to_owned(),
             receive_count: times,
@@ -481,9 +485,9 @@ async fn the_last_receive_ends_in_the_dead_letter_queue_and_a_held_record() {
 
 #[tokio::test(start_paused = true)]
 async fn a_redriven_message_keeps_its_first_id_and_its_count() {
-    let world = failing(Faults { put: Some(DeadReason::Throttled), ..Faults::default() });
+    let world = failing(Faults { put: Some(CallFailure::Throttled), ..Faults::default() });
     let before = DeadLetter {
-        reason: DeadReason::Unavailable,
+        reason: DeadReason::Call(CallFailure::Unavailable),
         detail: String::new(),
         original_message_id: "first".to_owned(),
         receive_count: 5,
@@ -495,7 +499,10 @@ async fn a_redriven_message_keeps_its_first_id_and_its_count() {
     outcome(&world, received(redriven, 5)).await;
     let (_, dead_letter) = world.dead_letters.lock().unwrap()[0].clone();
     assert_eq!(dead_letter.original_message_id, "first");
-    assert_eq!((dead_letter.redrive_count, dead_letter.reason), (2, DeadReason::Throttled));
+    assert_eq!(
+        (dead_letter.redrive_count, dead_letter.reason),
+        (2, DeadReason::Call(CallFailure::Throttled))
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -518,40 +525,44 @@ async fn a_redriven_message_without_a_request_is_on_record_under_its_first_id() 
 async fn nothing_is_acknowledged_before_its_effect_is_durable() {
     let no_sub = with_attribute(message("m", &body(1)), "sub", "");
     let last = received(message("m", &body(1)), 5);
-    let throttled = || Some(DeadReason::Throttled);
+    let throttled = || Some(CallFailure::Throttled);
     for (faults, message, expected) in [
-        (Faults { record: true, ..Faults::default() }, message("m", "[]"), DeadReason::Throttled),
+        (
+            Faults { record: true, ..Faults::default() },
+            message("m", "[]"),
+            DeadReason::Call(CallFailure::Throttled),
+        ),
         (Faults { dead_letter: true, ..Faults::default() }, no_sub.clone(), DeadReason::Unverified),
         (Faults { dead_letter_panics: true, ..Faults::default() }, no_sub, DeadReason::Unverified),
         (
             Faults { put: throttled(), dead_letter: true, ..Faults::default() },
             last,
-            DeadReason::Throttled,
+            DeadReason::Call(CallFailure::Throttled),
         ),
     ] {
         let world = failing(faults);
         let report = run(&world, vec![message]).await;
-        assert_eq!(report.records[0].outcome, Outcome::Retry(expected));
+        assert_eq!(report.messages[0].outcome, Outcome::Retry(expected));
         assert_eq!(bytes(&report), r#"{"batchItemFailures":[{"itemIdentifier":"m"}]}"#);
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_only_informs_may_fail() {
-    let put = Some(DeadReason::Throttled);
+    let put = Some(CallFailure::Throttled);
     let world = failing(Faults { put, record: true, ..Faults::default() });
     let dead = outcome(&world, received(message("m", &body(1)), 5)).await;
-    assert_eq!(dead, Outcome::Dead(DeadReason::Throttled));
+    assert_eq!(dead, Outcome::Dead(DeadReason::Call(CallFailure::Throttled)));
     let world = failing(Faults { put, postpone: true, ..Faults::default() });
     let retried = outcome(&world, message("m", &body(1))).await;
-    assert_eq!(retried, Outcome::Retry(DeadReason::Throttled));
+    assert_eq!(retried, Outcome::Retry(DeadReason::Call(CallFailure::Throttled)));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_lost_reply_is_found_stored_by_the_next_delivery() {
     let mut world = failing(Faults { reply_is_lost: true, ..Faults::default() });
     let lost = outcome(&world, message("m", &body(1))).await;
-    assert_eq!(lost, Outcome::Retry(DeadReason::TimedOut));
+    assert_eq!(lost, Outcome::Retry(DeadReason::Call(CallFailure::TimedOut)));
     world.faults = Faults::default();
     assert_eq!(outcome(&world, received(message("m", &body(1)), 2)).await, Outcome::Stored);
     assert_eq!(world.payments.lock().unwrap().len(), 1);
@@ -577,7 +588,7 @@ async fn a_record_that_always_panics_dies_with_that_reason() {
     let put_panics_for = Some(payment_id(1));
     let world = failing(Faults { put_panics_for, ..Faults::default() });
     let dead = outcome(&world, received(message("m", &body(1)), 5)).await;
-    assert_eq!(dead, Outcome::Dead(DeadReason::Panicked));
+    assert_eq!(dead, Outcome::Dead(DeadReason::Function(FunctionFailure::Panicked)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -586,9 +597,9 @@ async fn what_is_not_done_before_the_deadline_is_retried() {
     let world = failing(Faults { put_takes: Duration::from_secs(5), ..Faults::default() });
     let messages = (0..16).map(|number| message(&number.to_string(), &body(number))).collect();
     let report = run(&world, messages).await;
-    let outcomes = report.records.iter().map(|done| done.outcome.clone());
+    let outcomes = report.messages.iter().map(|done| done.outcome.clone());
     let stored = outcomes.clone().filter(|outcome| *outcome == Outcome::Stored).count();
-    let late = Outcome::Retry(DeadReason::DeadlineExceeded);
+    let late = Outcome::Retry(DeadReason::Function(FunctionFailure::DeadlineExceeded));
     assert_eq!((stored, outcomes.filter(|outcome| *outcome == late).count()), (8, 8));
     assert_eq!(world.postponed.lock().unwrap().len(), 8);
     assert!(world.in_flight_max.load(Ordering::SeqCst) <= 4);
@@ -598,7 +609,7 @@ async fn what_is_not_done_before_the_deadline_is_retried() {
 async fn a_deadline_at_the_last_receive_ends_in_the_dead_letter_queue() {
     let world = failing(Faults { put_takes: Duration::from_secs(60), ..Faults::default() });
     let dead = outcome(&world, received(message("m", &body(1)), 5)).await;
-    assert_eq!(dead, Outcome::Dead(DeadReason::DeadlineExceeded));
+    assert_eq!(dead, Outcome::Dead(DeadReason::Function(FunctionFailure::DeadlineExceeded)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -640,8 +651,8 @@ async fn a_message_with_only_a_subject_is_stored_under_its_own_id() {
     let mut bare = message("m", &body(1));
     bare["messageAttributes"] = json!({ "sub": { "stringValue": USER, "dataType": "String" } });
     let report = run(&world, vec![bare]).await;
-    assert_eq!(report.records[0].outcome, Outcome::Stored);
-    assert_eq!(report.records[0].since_accepted_ms, 1_000);
+    assert_eq!(report.messages[0].outcome, Outcome::Stored);
+    assert_eq!(report.messages[0].since_accepted_ms, 1_000);
     let payments = world.payments.lock().unwrap();
     let requests: BTreeSet<&str> =
         payments.values().map(|stored| stored.request_id.as_str()).collect();

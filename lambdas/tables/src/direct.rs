@@ -39,14 +39,14 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(800);
 /// an outage has emptied would stay empty.
 const QUOTA_PER_SECOND: f32 = 50.0;
 
-/// Time for a connection that is made ahead.
+/// Time for the first connection, which is made before there is a put.
 const WARM_UP_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The headers of a PutItem, beside those of the signature.
 const HEADERS: [(&str, &str); 2] =
     [("content-type", "application/x-amz-json-1.0"), ("x-amz-target", "DynamoDB_20120810.PutItem")];
 
-/// A way to the table past the SDK. Cheap to clone.
+/// Sends puts to the table without the SDK's orchestrator. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Direct {
     connector: SharedHttpConnector,
@@ -64,20 +64,20 @@ pub struct UnknownEndpoint;
 /// What the table said to an attempt, or why it said nothing.
 type Answer = Result<Response, ConnectorError>;
 
-/// What an attempt showed.
+/// What an attempt led to.
 #[derive(Debug)]
 pub(crate) enum Attempt {
     /// The item is stored.
     Stored,
-    /// Something that the SDK must judge, with the connection that brought it, which the SDK closes when it
-    /// brought trouble. The item may be stored all the same.
+    /// An answer or error that the SDK must judge, with its connection, which the SDK closes when the error
+    /// is the connection's. The item may be stored all the same.
     Unclear(Box<(Answer, CaptureSmithyConnection)>),
-    /// Nothing was asked.
+    /// No request was sent.
     Unsigned,
 }
 
 impl Direct {
-    /// A way to `endpoint`, or else to the region's own one.
+    /// Puts go to `endpoint`, or else to the region's own endpoint.
     ///
     /// # Errors
     /// The region has none.
@@ -96,8 +96,8 @@ impl Direct {
         Ok(Direct { connector, identity: Identity::from(credentials), region, endpoint, quota })
     }
 
-    /// Makes a connection ahead, which needs no permission: at its root DynamoDB says how it is. When
-    /// that fails, the first put makes one.
+    /// Makes the first connection before there is a put, with a request that needs no permission: anybody
+    /// may ask DynamoDB for its health at the path `/`. When that fails, the first put connects.
     pub async fn warm_up(&self) {
         let mut request = Request::new(SdkBody::empty());
         if request.set_uri(self.endpoint.as_str()).is_ok() {
@@ -124,7 +124,7 @@ impl Direct {
         }
     }
 
-    /// The configuration of an SDK put whose first attempt has been made.
+    /// The configuration of an SDK put whose first attempt was made here.
     pub(crate) fn after(&self, made: (Answer, CaptureSmithyConnection)) -> Builder {
         let made = Mutex::new(Some(made));
         let resumed = SharedHttpConnector::new(Resumed { made, connector: self.connector.clone() });
@@ -133,7 +133,7 @@ impl Direct {
             .retry_partition(self.quota.clone())
     }
 
-    /// A signed PutItem (Amazon DynamoDB API Reference); `None` when there is none.
+    /// A signed PutItem (Amazon DynamoDB API Reference); `None` when it cannot be built or signed.
     fn request(&self, table: &str, item: &Item, condition: &str) -> Option<Request> {
         let input = PutItem {
             table_name: table,
@@ -171,7 +171,7 @@ impl Direct {
         Some(request)
     }
 
-    /// A whole answer.
+    /// Sends a request and reads its whole answer.
     async fn send(&self, request: Request) -> Answer {
         let mut answer = self.connector.call(request).await?;
         let body = ByteStream::new(answer.take_body()).collect().await;
@@ -181,7 +181,8 @@ impl Direct {
     }
 }
 
-/// The network to an SDK put whose first attempt has been made.
+/// What the SDK takes for its network when the first attempt has been made here: its own first attempt gets
+/// the answer that this one got, and all further ones go over the network.
 #[derive(Debug)]
 struct Resumed {
     made: Mutex<Option<(Answer, CaptureSmithyConnection)>>,

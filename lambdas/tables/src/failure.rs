@@ -4,7 +4,8 @@ use std::fmt;
 
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::http::Response;
-use schema::envelope::DeadReason;
+use function::failure::CallFailure;
+use function::retry::Unfinished;
 
 /// What was attempted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,42 +39,27 @@ impl fmt::Display for Operation {
 
 /// A failed operation. Neither form of it repeats what the service said: that may quote an item.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{operation}: {}{}", reason.name(), code.as_deref().map(|code| format!(" ({code})")).unwrap_or_default())]
+#[error("{operation}: {}{}", cause.name(), code.as_deref().map(|code| format!(" ({code})")).unwrap_or_default())]
 pub struct Failure {
     /// What was attempted.
     pub operation: Operation,
     /// The kind of error.
-    pub reason: DeadReason,
+    pub cause: CallFailure,
     /// The service's name for it, for our logs.
     pub code: Option<String>,
 }
 
 impl Failure {
-    /// Whether the same request may succeed later: when load falls, a service recovers, or an operator
-    /// mends a permission, a table, an item or a bad release while messages wait.
+    /// Whether the same request may succeed later.
     #[must_use]
     pub fn may_pass(&self) -> bool {
-        match self.reason {
-            DeadReason::Throttled
-            | DeadReason::Unavailable
-            | DeadReason::TimedOut
-            | DeadReason::AccessDenied
-            | DeadReason::TableNotFound
-            | DeadReason::RequestRejected
-            | DeadReason::ItemUnreadable
-            | DeadReason::UnknownError
-            | DeadReason::DeadlineExceeded
-            | DeadReason::Panicked
-            | DeadReason::UnknownKind
-            | DeadReason::Unknown => true,
-            DeadReason::CollectionFull | DeadReason::Unverified => false,
-        }
+        self.cause.may_pass()
     }
 
     pub(crate) fn unreadable(what: &str) -> Failure {
         Failure {
             operation: Operation::ReadPayment,
-            reason: DeadReason::ItemUnreadable,
+            cause: CallFailure::Unreadable,
             code: Some(what.to_owned()),
         }
     }
@@ -82,27 +68,24 @@ impl Failure {
         operation: Operation,
         error: &SdkError<E, Response>,
     ) -> Failure {
-        Failure { operation, reason: reason_of(error), code: error.code().map(str::to_owned) }
+        let cause = CallFailure::of(error, cause_of_code);
+        Failure { operation, cause, code: error.code().map(str::to_owned) }
     }
 }
 
-/// The one place that knows the SDK's errors.
-fn reason_of<E: ProvideErrorMetadata>(error: &SdkError<E, Response>) -> DeadReason {
-    match error {
-        SdkError::TimeoutError(_) => DeadReason::TimedOut,
-        SdkError::DispatchFailure(failure) if failure.is_timeout() => DeadReason::TimedOut,
-        SdkError::DispatchFailure(_) | SdkError::ResponseError(_) => DeadReason::Unavailable,
-        SdkError::ServiceError(answer) => {
-            reason_of_code(answer.err().code(), answer.raw().status().as_u16())
+impl From<Failure> for Unfinished {
+    fn from(failure: Failure) -> Unfinished {
+        Unfinished {
+            reason: failure.cause.into(),
+            may_pass: failure.may_pass(),
+            detail: failure.to_string(),
         }
-        SdkError::ConstructionFailure(_) => DeadReason::RequestRejected,
-        _ => DeadReason::UnknownError,
     }
 }
 
 /// By the error codes of the DynamoDB API reference ("PutItem" and "Common Errors"), of KMS behind it,
 /// and of request signing.
-fn reason_of_code(code: Option<&str>, status: u16) -> DeadReason {
+fn cause_of_code(code: Option<&str>, status: u16) -> CallFailure {
     match code.unwrap_or_default() {
         "ProvisionedThroughputExceededException"
         | "RequestLimitExceeded"
@@ -111,14 +94,14 @@ fn reason_of_code(code: Option<&str>, status: u16) -> DeadReason {
         | "ThrottlingException"
         | "TransactionConflictException"
         | "KMSThrottlingException"
-        | "LimitExceededException" => DeadReason::Throttled,
+        | "LimitExceededException" => CallFailure::Throttled,
         "InternalFailure"
         | "InternalServerError"
         | "KMSInternalException"
         | "RequestTimeout"
         | "RequestTimeoutException"
         | "ServiceUnavailable"
-        | "ServiceUnavailableException" => DeadReason::Unavailable,
+        | "ServiceUnavailableException" => CallFailure::Unavailable,
         "AccessDenied"
         | "AccessDeniedException"
         | "ExpiredToken"
@@ -136,18 +119,18 @@ fn reason_of_code(code: Option<&str>, status: u16) -> DeadReason {
         | "NotAuthorized"
         | "OptInRequired"
         | "RequestExpired"
-        | "UnrecognizedClientException" => DeadReason::AccessDenied,
-        "ResourceNotFoundException" => DeadReason::TableNotFound,
+        | "UnrecognizedClientException" => CallFailure::AccessDenied,
+        "ResourceNotFoundException" => CallFailure::NotFound,
         "InvalidEndpointException"
         | "MalformedQueryString"
         | "SerializationException"
         | "UnknownOperationException"
         | "ValidationError"
-        | "ValidationException" => DeadReason::RequestRejected,
-        "ItemCollectionSizeLimitExceededException" => DeadReason::CollectionFull,
-        _ if status == 429 => DeadReason::Throttled,
-        _ if status >= 500 => DeadReason::Unavailable,
-        _ => DeadReason::UnknownError,
+        | "ValidationException" => CallFailure::RequestRejected,
+        "ItemCollectionSizeLimitExceededException" => CallFailure::Full,
+        _ if status == 429 => CallFailure::Throttled,
+        _ if status >= 500 => CallFailure::Unavailable,
+        _ => CallFailure::Unknown,
     }
 }
 
@@ -167,29 +150,29 @@ mod tests {
         Response::new(StatusCode::try_from(status).unwrap(), SdkBody::empty())
     }
 
-    fn check(error: &PutError, reason: DeadReason, may_pass: bool) {
+    fn check(error: &PutError, cause: CallFailure, may_pass: bool) {
         let failure = Failure::of(Operation::PutPayment, error);
-        assert_eq!((failure.reason, failure.may_pass()), (reason, may_pass), "{error:?}");
+        assert_eq!((failure.cause, failure.may_pass()), (cause, may_pass), "{error:?}");
     }
 
     #[test]
     fn errors_without_an_answer_may_pass() {
         let io = || ConnectorError::io("cut".into());
-        for (error, reason) in [
-            (PutError::timeout_error("slow"), DeadReason::TimedOut),
+        for (error, cause) in [
+            (PutError::timeout_error("slow"), CallFailure::TimedOut),
             (
                 PutError::dispatch_failure(ConnectorError::timeout("slow".into())),
-                DeadReason::TimedOut,
+                CallFailure::TimedOut,
             ),
-            (PutError::dispatch_failure(io()), DeadReason::Unavailable),
+            (PutError::dispatch_failure(io()), CallFailure::Unavailable),
             (
                 PutError::dispatch_failure(ConnectorError::user("no credentials".into())),
-                DeadReason::Unavailable,
+                CallFailure::Unavailable,
             ),
-            (PutError::response_error("half an answer", answer(200)), DeadReason::Unavailable),
-            (PutError::construction_failure("no region"), DeadReason::RequestRejected),
+            (PutError::response_error("half an answer", answer(200)), CallFailure::Unavailable),
+            (PutError::construction_failure("no region"), CallFailure::RequestRejected),
         ] {
-            check(&error, reason, true);
+            check(&error, cause, true);
         }
     }
 
@@ -204,27 +187,27 @@ mod tests {
                 )
             };
         }
-        use DeadReason::{RequestRejected, TableNotFound, Throttled, Unavailable};
-        for (error, reason) in [
+        use CallFailure::{NotFound, RequestRejected, Throttled, Unavailable};
+        for (error, cause) in [
             (modelled!(InternalServerError), Unavailable),
             (modelled!(InvalidEndpointException), RequestRejected),
             (modelled!(ProvisionedThroughputExceededException), Throttled),
             (modelled!(ReplicatedWriteConflictException), Throttled),
             (modelled!(RequestLimitExceeded), Throttled),
-            (modelled!(ResourceNotFoundException), TableNotFound),
+            (modelled!(ResourceNotFoundException), NotFound),
             (modelled!(ThrottlingException), Throttled),
             (modelled!(TransactionConflictException), Throttled),
         ] {
-            check(&PutError::service_error(error, answer(400)), reason, true);
+            check(&PutError::service_error(error, answer(400)), cause, true);
         }
         let full = modelled!(ItemCollectionSizeLimitExceededException);
-        check(&PutError::service_error(full, answer(400)), DeadReason::CollectionFull, false);
+        check(&PutError::service_error(full, answer(400)), CallFailure::Full, false);
     }
 
     #[test]
     fn errors_by_code_and_status_are_classified() {
-        use DeadReason::{AccessDenied, RequestRejected, Throttled, Unavailable, UnknownError};
-        for (code, status, reason) in [
+        use CallFailure::{AccessDenied, RequestRejected, Throttled, Unavailable, Unknown};
+        for (code, status, cause) in [
             (Some("AccessDeniedException"), 400, AccessDenied),
             (Some("UnrecognizedClientException"), 400, AccessDenied),
             (Some("ExpiredTokenException"), 400, AccessDenied),
@@ -237,9 +220,9 @@ mod tests {
             (Some("ServiceUnavailable"), 503, Unavailable),
             (Some("SomethingNew"), 500, Unavailable),
             (Some("SomethingNew"), 429, Throttled),
-            (Some("SomethingNew"), 400, UnknownError),
+            (Some("SomethingNew"), 400, Unknown),
             (None, 503, Unavailable),
-            (None, 418, UnknownError),
+            (None, 418, Unknown),
         ] {
             let metadata = ErrorMetadata::builder();
             let metadata = match code {
@@ -247,7 +230,7 @@ mod tests {
                 None => metadata,
             };
             let error = PutItemError::generic(metadata.build());
-            check(&PutError::service_error(error, answer(status)), reason, true);
+            check(&PutError::service_error(error, answer(status)), cause, true);
         }
     }
 

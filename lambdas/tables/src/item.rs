@@ -17,7 +17,7 @@ pub type Item = HashMap<String, AttributeValue>;
 /// What is known of a submission beside its body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Submission {
-    /// Id of the request; of the message, when it came without.
+    /// Id of the request; where the message names none, the id of the message.
     pub request_id: String,
     /// Id of the message as the client was told.
     pub message_id: String,
@@ -97,6 +97,11 @@ pub fn read_payment(item: Item) -> Result<PaymentItem, Failure> {
             .map(|(name, value)| Ok((name, json_of(value)?)))
             .collect::<Result<Object, Failure>>()?,
     })
+}
+
+/// A string as an attribute.
+pub(crate) fn text(value: &str) -> AttributeValue {
+    AttributeValue::S(value.to_owned())
 }
 
 /// A string attribute of an item.

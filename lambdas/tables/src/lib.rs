@@ -7,13 +7,10 @@
 //! - [`item`]: payments as items, and back.
 //! - [`record`]: the submissions that are not the stored one, as items.
 //! - [`failure`]: what went wrong, and whether it may pass. **A new SDK error** goes here.
-//! - [`connection`], [`environment`]: how a function reaches AWS and reads its configuration.
 //!
 //! Nothing here decides what becomes of a payment, updates an item, or deletes one.
 
-pub mod connection;
 pub mod direct;
-pub mod environment;
 pub mod failure;
 pub mod item;
 pub mod query;
@@ -24,4 +21,4 @@ pub use failure::Failure;
 pub use item::{PaymentItem, Submission};
 pub use query::{Listing, Page, Position};
 pub use record::{Kind, Record};
-pub use table::{PaymentsTable, Put};
+pub use table::{ENDPOINT, PaymentsTable, Put, client};

@@ -5,11 +5,11 @@ use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
-use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
-use schema::envelope::DeadReason;
+use aws_sdk_dynamodb::types::KeysAndAttributes;
+use function::failure::CallFailure;
 
 use crate::failure::{Failure, Operation};
-use crate::item::{self, Item, PaymentItem, text_of};
+use crate::item::{self, Item, PaymentItem, text, text_of};
 use crate::record::{Kind, Record, key};
 use crate::table::PaymentsTable;
 
@@ -44,7 +44,7 @@ pub struct Position {
     pub key: String,
 }
 
-/// What to list: one user's, newest first.
+/// What to list: items of one user, newest first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listing<'a> {
     /// The user.
@@ -55,7 +55,7 @@ pub struct Listing<'a> {
     pub to: &'a str,
     /// Items at the most, up to [`PAGE_MAX`].
     pub limit: usize,
-    /// Where the page begins; at the newest, where there is none.
+    /// Where the page begins; `None`: at the newest item.
     pub after: Option<&'a Position>,
 }
 
@@ -64,7 +64,7 @@ pub struct Listing<'a> {
 pub struct Page<T> {
     /// The items, newest first.
     pub items: Vec<T>,
-    /// Where the next page begins, if there may be one.
+    /// Where the next page begins; `None` when this one is the last.
     pub next: Option<Position>,
 }
 
@@ -110,7 +110,7 @@ impl PaymentsTable {
     /// consistent.
     ///
     /// # Errors
-    /// Every answer of the table but items, and a record that we cannot have written.
+    /// Any answer of the table other than items, no answer at all, and a record that we cannot have written.
     pub async fn records(&self, user_id: &str, payment_id: &str) -> Result<Vec<Record>, Failure> {
         let query = self.client.query().table_name(&self.refusals).consistent_read(true);
         let query = query
@@ -221,8 +221,8 @@ impl PaymentsTable {
         if keys.is_empty() {
             return Ok(found);
         }
-        let (operation, reason) = (Operation::ListPayments, DeadReason::Throttled);
-        Err(Failure { operation, reason, code: Some("unprocessed keys".to_owned()) })
+        let (operation, cause) = (Operation::ListPayments, CallFailure::Throttled);
+        Err(Failure { operation, cause, code: Some("unprocessed keys".to_owned()) })
     }
 
     /// Held records of all users, in no order: some of them, and where the next ones begin. Eventually
@@ -290,8 +290,4 @@ fn key_of(user_id: &str, payment_id: &str) -> Item {
 
 fn position(item: &Item, at: &'static str, key: &'static str) -> Result<Position, Failure> {
     Ok(Position { at: text_of(item, at)?, key: text_of(item, key)? })
-}
-
-pub(crate) fn text(value: &str) -> AttributeValue {
-    AttributeValue::S(value.to_owned())
 }

@@ -2,13 +2,17 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::types::ReturnValuesOnConditionCheckFailure;
+use aws_types::SdkConfig;
+use function::environment::Environment;
 use schema::payment::Payment;
 
 use crate::direct::{Attempt, Direct};
 use crate::failure::{Failure, Operation};
-use crate::item::{self, Item, PaymentItem, Submission};
-use crate::query::text;
+use crate::item::{self, Item, PaymentItem, Submission, text};
 use crate::record::{Kind, Record};
+
+/// The environment variable with another endpoint for DynamoDB's calls.
+pub const ENDPOINT: &str = "AWS_ENDPOINT_URL_DYNAMODB";
 
 /// The condition under which a payment is put.
 const NOT_STORED: &str = "attribute_not_exists(paymentId)";
@@ -30,6 +34,14 @@ pub struct PaymentsTable {
     pub(crate) refusals: String,
 }
 
+/// A client of DynamoDB; `AWS_ENDPOINT_URL_DYNAMODB` sends it elsewhere.
+#[must_use]
+pub fn client(config: &SdkConfig, environment: &impl Environment) -> Client {
+    let mut builder = aws_sdk_dynamodb::config::Builder::from(config);
+    builder.set_endpoint_url(environment.value(ENDPOINT));
+    Client::from_conf(builder.build())
+}
+
 /// What a conditional put found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Put {
@@ -46,7 +58,7 @@ impl PaymentsTable {
         PaymentsTable { client, direct: None, payments, refusals }
     }
 
-    /// The tables with a way past the SDK for the first attempt of every payment.
+    /// The same tables, but the first attempt to store a payment is made by `direct`.
     #[must_use]
     pub fn with_direct(self, direct: Direct) -> PaymentsTable {
         PaymentsTable { direct: Some(direct), ..self }

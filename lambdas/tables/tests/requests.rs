@@ -14,7 +14,7 @@ use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_runtime_api::http::{Response, StatusCode};
 use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::retry::RetryConfig;
-use schema::envelope::DeadReason;
+use function::failure::CallFailure;
 use schema::payment::Payment;
 use serde_json::{Value, json};
 use tables::item::of_payment;
@@ -115,19 +115,19 @@ async fn a_failed_condition_shows_the_stored_payment() {
 
 #[tokio::test]
 async fn every_other_answer_is_a_failure() {
-    for (status, answer, reason) in [
-        (400, condition_failed(&json!({})), DeadReason::ItemUnreadable),
-        (400, json!({ "__type": "x#ThrottlingException" }), DeadReason::Throttled),
-        (400, json!({ "__type": "x#ResourceNotFoundException" }), DeadReason::TableNotFound),
-        (400, json!({ "__type": "x#ValidationException" }), DeadReason::RequestRejected),
-        (400, json!({ "__type": "x#SomethingNew" }), DeadReason::UnknownError),
-        (500, json!({ "__type": "x#InternalServerError" }), DeadReason::Unavailable),
-        (503, json!({}), DeadReason::Unavailable),
+    for (status, answer, cause) in [
+        (400, condition_failed(&json!({})), CallFailure::Unreadable),
+        (400, json!({ "__type": "x#ThrottlingException" }), CallFailure::Throttled),
+        (400, json!({ "__type": "x#ResourceNotFoundException" }), CallFailure::NotFound),
+        (400, json!({ "__type": "x#ValidationException" }), CallFailure::RequestRejected),
+        (400, json!({ "__type": "x#SomethingNew" }), CallFailure::Unknown),
+        (500, json!({ "__type": "x#InternalServerError" }), CallFailure::Unavailable),
+        (503, json!({}), CallFailure::Unavailable),
     ] {
         let (table, _) = table(status, answer);
         let payment = Payment::parse(BODY, 0).unwrap();
         let failed = table.put_payment(&payment, &submission("r-1"), 0).await.unwrap_err();
-        assert_eq!((failed.reason, failed.may_pass()), (reason, true));
+        assert_eq!((failed.cause, failed.may_pass()), (cause, true));
     }
 }
 
@@ -187,7 +187,7 @@ async fn a_record_that_is_there_already_is_recorded() {
     assert_eq!(there.record(&record(Kind::Refused)).await, Ok(()));
     let (throttled, _) = table(400, json!({ "__type": "x#ThrottlingException" }));
     let failed = throttled.record(&record(Kind::Refused)).await.unwrap_err();
-    assert_eq!(failed.reason, DeadReason::Throttled);
+    assert_eq!(failed.cause, CallFailure::Throttled);
 }
 
 /// Gives one answer after the other, and keeps what it is asked.
@@ -301,7 +301,7 @@ async fn a_table_that_keeps_leaving_payments_out_is_a_failure() {
     let nothing = json!({ "UnprocessedKeys": { "Payments": { "Keys": [key] } } });
     let (table, wire) = script(std::iter::repeat_n(nothing, 10));
     let failed = table.payments("user-a", &["p-1", "p-1"]).await.unwrap_err();
-    assert_eq!(failed.reason, DeadReason::Throttled);
+    assert_eq!(failed.cause, CallFailure::Throttled);
     assert_eq!(wire.asked.lock().unwrap().len(), 4);
 }
 

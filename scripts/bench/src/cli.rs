@@ -111,7 +111,7 @@ enum Command {
         /// How often the whole pipeline is killed and started again.
         #[arg(long, value_name = "COUNT", default_value_t = 2)]
         pipelines: usize,
-        /// Makes the moments [default: a new one, which is printed].
+        /// Seed of the moments of the kills [default: a new one, which is printed].
         #[arg(long, value_name = "NUMBER")]
         seed: Option<u64>,
     },

@@ -32,11 +32,11 @@ pub struct Kills {
     pub functions: usize,
     /// How often the whole pipeline is killed and started again.
     pub pipelines: usize,
-    /// Makes the moments.
+    /// Seed of the moments at which something is killed.
     pub seed: u64,
 }
 
-/// Who is killed.
+/// What is killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Victim {
     Function,
@@ -56,7 +56,8 @@ struct Moment {
 /// # Errors
 /// Something is lost or stored twice, or the pipeline does not come back.
 pub async fn run(kills: Kills, bar: &ProgressBar) -> anyhow::Result<Account> {
-    // Killed deliveries count, and nobody is to die of them: each payment must be stored in the end.
+    // A delivery whose process is killed counts as a receive. With few permitted receives a payment could die
+    // of kills alone, and here each must be stored in the end.
     let flags = ["--visibility-timeout", "2", "--retry-delay", "0", "--max-receive-count", "1000"];
     let (mut pipeline, client) = Pipeline::start(&flags.map(str::to_owned)).await?;
     let (clients, current) = watch::channel(client);

@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use bigdecimal::BigDecimal;
+use function::dead_letter::{DeadLetter, DeadReason};
 use query_payments::outcome::{of_payment, of_submission};
 use schema::answer::Status;
-use schema::envelope::{DeadLetter, DeadReason, attribute};
+use schema::envelope::attribute;
 use serde_json::Value;
 use submit_payments::outcome::Outcome;
 use tables::item::{Item, read_payment};
@@ -161,21 +162,14 @@ impl World {
         // The older of the two versions gives up one receive earlier.
         let is_due = match dead_letter.reason {
             DeadReason::Unverified => is_unverified,
-            DeadReason::CollectionFull => true,
             // Only the operator's tool says so, never the function.
             DeadReason::Unknown => false,
             // Every message here is a payment.
             DeadReason::UnknownKind => false,
-            DeadReason::Throttled
-            | DeadReason::Unavailable
-            | DeadReason::TimedOut
-            | DeadReason::AccessDenied
-            | DeadReason::TableNotFound
-            | DeadReason::RequestRejected
-            | DeadReason::ItemUnreadable
-            | DeadReason::UnknownError
-            | DeadReason::DeadlineExceeded
-            | DeadReason::Panicked => dead_letter.receive_count + 1 >= self.receive_count_max,
+            DeadReason::Call(failure) if !failure.may_pass() => true,
+            DeadReason::Call(_) | DeadReason::Function(_) => {
+                dead_letter.receive_count + 1 >= self.receive_count_max
+            }
         };
         if !is_original || !is_due || dead_letter.receive_count != message.receive_count {
             self.broken(7, format!("{} must not die of {dead_letter:?}", message.id()));

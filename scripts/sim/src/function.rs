@@ -5,14 +5,16 @@ use std::panic::resume_unwind;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use schema::envelope::{DeadLetter, DeadReason, attribute};
+use function::dead_letter::DeadLetter;
+use function::failure::CallFailure;
+use function::queue::{self, Queue, QueueFailure};
+use schema::envelope::attribute;
 use schema::payment::Payment;
 use schema::refusal::Refusal;
-use submit_payments::edges::{Edges, QueueFailure};
-use submit_payments::record::Record;
+use submit_payments::edges::Edges;
 use tables::failure::Operation;
 use tables::item::of_payment;
-use tables::{Failure, Kind, PaymentItem, Put, Submission};
+use tables::{Failure, Kind, PaymentItem, Put, Record, Submission};
 use tokio::time::{Instant, sleep};
 
 use crate::clients::{STRICT_AMOUNT_MINOR_MAX, number_of};
@@ -82,7 +84,7 @@ impl<'a> Function<'a> {
     }
 
     /// One call, with whatever is to happen to it.
-    async fn call(&self, place: Place, id: &str, effect: Effect) -> Result<Applied, DeadReason> {
+    async fn call(&self, place: Place, id: &str, effect: Effect) -> Result<Applied, CallFailure> {
         let number = number_of(id).unwrap_or(usize::MAX);
         let call = lock(self.world).call(place, number);
         if call.is_faulty {
@@ -116,7 +118,7 @@ impl<'a> Function<'a> {
         let after = UnderWay::begin(&self.seen, "after", place);
         sleep(call.after).await;
         drop(after);
-        if call.fate == Fate::Works { Ok(applied) } else { Err(DeadReason::TimedOut) }
+        if call.fate == Fate::Works { Ok(applied) } else { Err(CallFailure::TimedOut) }
     }
 
     fn is_sabotaged(&self, sabotage: Sabotage) -> bool {
@@ -124,12 +126,12 @@ impl<'a> Function<'a> {
     }
 }
 
-fn failure(operation: Operation, reason: DeadReason) -> Failure {
-    Failure { operation, reason, code: None }
+fn failure(operation: Operation, cause: CallFailure) -> Failure {
+    Failure { operation, cause, code: None }
 }
 
-fn queue_failure(attempted: &'static str, reason: DeadReason) -> QueueFailure {
-    QueueFailure { attempted, code: reason.name().to_owned() }
+fn queue_failure(attempted: &'static str, cause: CallFailure) -> QueueFailure {
+    QueueFailure { attempted, code: cause.name().to_owned() }
 }
 
 impl Edges for Function<'_> {
@@ -160,7 +162,7 @@ impl Edges for Function<'_> {
                 Ok(put)
             }
             Err(_) if self.is_sabotaged(Sabotage::ErrorSwallowed) => Ok(Put::Stored),
-            Ok(_) => Err(failure(Operation::PutPayment, DeadReason::UnknownError)),
+            Ok(_) => Err(failure(Operation::PutPayment, CallFailure::Unknown)),
             Err(reason) => Err(failure(Operation::PutPayment, reason)),
         }
     }
@@ -176,12 +178,12 @@ impl Edges for Function<'_> {
         let effect = Effect::Read((payment_id.to_owned(), user_id.to_owned()));
         match self.call(Place::Read, payment_id, effect).await {
             Ok(Applied::Read(item)) => Ok(item),
-            Ok(_) => Err(failure(Operation::ReadPayment, DeadReason::UnknownError)),
+            Ok(_) => Err(failure(Operation::ReadPayment, CallFailure::Unknown)),
             Err(reason) => Err(failure(Operation::ReadPayment, reason)),
         }
     }
 
-    async fn record(&self, record: &tables::Record) -> Result<(), Failure> {
+    async fn record(&self, record: &Record) -> Result<(), Failure> {
         let is_forgotten = match record.kind {
             Kind::Duplicate => self.is_sabotaged(Sabotage::DuplicateForgotten),
             Kind::Refused | Kind::Held | Kind::Discarded => {
@@ -195,10 +197,12 @@ impl Edges for Function<'_> {
         let called = self.call(Place::Record, &record.request_id, effect).await;
         called.map(drop).map_err(|reason| failure(Operation::RecordRefusal, reason))
     }
+}
 
+impl Queue for Function<'_> {
     async fn send_dead_letter(
         &self,
-        record: &Record,
+        given: &queue::Message,
         dead_letter: &DeadLetter,
     ) -> Result<(), QueueFailure> {
         if self.is_sabotaged(Sabotage::DeadLetterForgotten) {
@@ -208,39 +212,39 @@ impl Edges for Function<'_> {
             Some((name.clone(), value.string_value.clone()?))
         };
         let mut attributes: BTreeMap<String, String> =
-            record.attributes.iter().filter_map(text).collect();
+            given.attributes.iter().filter_map(text).collect();
         attributes.insert(attribute::DEAD_LETTER.to_owned(), dead_letter.to_json());
         let message = Message {
-            submission: number_of(&record.message_id).unwrap_or(usize::MAX),
+            submission: number_of(&given.message_id).unwrap_or(usize::MAX),
             copy: 0,
-            body: record.body.clone(),
+            body: given.body.clone(),
             attributes,
-            trace_header: record.trace_header.clone(),
-            receive_count: record.receive_count,
+            trace_header: given.trace_header.clone(),
+            receive_count: given.receive_count,
             visible_at: Instant::now(),
         };
         let effect = Effect::DeadLetter(Box::new(message));
-        match self.call(Place::DeadLetter, &record.message_id, effect).await {
+        match self.call(Place::DeadLetter, &given.message_id, effect).await {
             Ok(_) => {
-                lock(&self.seen).sent.insert(record.message_id.clone());
+                lock(&self.seen).sent.insert(given.message_id.clone());
                 Ok(())
             }
             Err(reason) => Err(queue_failure("send to the dead-letter queue", reason)),
         }
     }
 
-    async fn postpone(&self, record: &Record, delay: Duration) -> Result<(), QueueFailure> {
-        let number = number_of(&record.message_id).unwrap_or(usize::MAX);
-        let copy = record.message_id.split_once('-').and_then(|(_, copy)| copy.parse().ok());
-        let receive = record.receipt_handle.split_once('/').and_then(|(_, at)| at.parse().ok());
+    async fn postpone(&self, given: &queue::Message, delay: Duration) -> Result<(), QueueFailure> {
+        let number = number_of(&given.message_id).unwrap_or(usize::MAX);
+        let copy = given.message_id.split_once('-').and_then(|(_, copy)| copy.parse().ok());
+        let receive = given.receipt_handle.split_once('/').and_then(|(_, at)| at.parse().ok());
         let (Some(copy), Some(receive)) = (copy, receive) else {
             return Err(queue_failure(
                 "change the visibility timeout",
-                DeadReason::RequestRejected,
+                CallFailure::RequestRejected,
             ));
         };
         let effect = Effect::Postpone(number, copy, receive, delay);
-        let called = self.call(Place::Postpone, &record.message_id, effect).await;
+        let called = self.call(Place::Postpone, &given.message_id, effect).await;
         called.map(drop).map_err(|reason| queue_failure("change the visibility timeout", reason))
     }
 }

@@ -8,9 +8,12 @@ use std::task::Poll;
 use std::time::Duration;
 
 use aws_lambda_events::sqs::SqsEvent;
+use function::batch::{Done, Outcome as _};
+use function::invocation::Invocation;
+use function::settings::Settings;
 use futures::stream::{FuturesUnordered, StreamExt};
 use serde_json::Value;
-use submit_payments::batch::{self, Done, Invocation, Report};
+use submit_payments::batch::{self, Report};
 use submit_payments::config::Config;
 use submit_payments::outcome::Outcome;
 use tokio::time::{Instant, sleep};
@@ -22,7 +25,7 @@ use crate::queue::Message;
 use crate::tally::Tally;
 use crate::world::{Violation, World};
 
-/// The visibility timeout: six times the function's and the window.
+/// The visibility timeout: six function timeouts and the batching window.
 const VISIBILITY: Duration = Duration::from_secs(6 * 15 + 20);
 
 /// The function's timeout.
@@ -35,7 +38,7 @@ const DRAINED_WITHIN: Duration = Duration::from_secs(2 * 60 * 60);
 /// The longest sleep of a poller beside an empty queue.
 const IDLE: Duration = Duration::from_secs(3 * 60);
 
-/// Copies of one submission that an operator makes before it leaves well alone.
+/// Copies of one submission that the operator makes at the most.
 const COPIES_MAX: usize = 4;
 
 /// What a seed led to.
@@ -99,12 +102,14 @@ fn versions(world: &mut World) -> (Version, Version) {
         config: Config {
             payments_table: "PaymentsTable".to_owned(),
             refusals_table: "RefusalsTable".to_owned(),
-            queue_url: "queue".to_owned(),
-            dead_letter_queue_url: "dead-letter-queue".to_owned(),
-            receive_count_max,
-            retry_delay: Duration::from_secs(world.rng.u64(0..60)),
-            concurrency: [1, 4, 64][world.rng.usize(0..3)],
-            deadline_margin: Duration::from_secs(world.rng.u64(1..4)),
+            batch: Settings {
+                queue_url: "queue".to_owned(),
+                dead_letter_queue_url: "dead-letter-queue".to_owned(),
+                receive_count_max,
+                retry_delay: Duration::from_secs(world.rng.u64(0..60)),
+                concurrency: [1, 4, 64][world.rng.usize(0..3)],
+                deadline_margin: Duration::from_secs(world.rng.u64(1..4)),
+            },
         },
     };
     (version("1", older), version("2", newer))
@@ -338,7 +343,7 @@ fn note_kill(world: &Mutex<World>, function: &Function<'_>) {
 /// What the event source does with the function's answer, and whether that answer is right.
 fn answer(world: &mut World, batch: &[Message], report: &Report, seen: &Seen, is_short: bool) {
     let mut ids: Vec<String> = batch.iter().map(Message::id).collect();
-    let mut named: Vec<&String> = report.records.iter().map(|done| &done.message_id).collect();
+    let mut named: Vec<&String> = report.messages.iter().map(|done| &done.message_id).collect();
     ids.sort();
     named.sort();
     if named != ids.iter().collect::<Vec<_>>() {
@@ -353,7 +358,7 @@ fn answer(world: &mut World, batch: &[Message], report: &Report, seen: &Seen, is
         failed = ids;
     }
     let is_slow = is_short || !seen.faulty.is_empty();
-    for done in &report.records {
+    for done in &report.messages {
         let Some(number) = number_of(&done.message_id) else { continue };
         count(world, &done.outcome, seen.fresh.contains(&number));
         let is_acknowledged = !failed.contains(&done.message_id);
@@ -364,8 +369,8 @@ fn answer(world: &mut World, batch: &[Message], report: &Report, seen: &Seen, is
             world.broken(8, format!("{id} is acknowledged as {outcome:?}, which is not durable"));
         }
         // Time ran out for it, or for its twin in the same batch.
-        let is_retry = |other: &Done| matches!(other.outcome, Outcome::Retry(_));
-        let mut twins = report.records.iter().filter(|other| other.message_id == *id);
+        let is_retry = |other: &Done<_>| matches!(other.outcome, Outcome::Retry(_));
+        let mut twins = report.messages.iter().filter(|other| other.message_id == *id);
         let is_late = is_slow && twins.any(is_retry);
         if !is_acknowledged && !seen.faulty.contains(&number) && !is_late {
             world.broken(10, format!("{id} fails although nothing happened to it"));

@@ -6,7 +6,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use aws_lambda_events::sqs::{SqsMessage, SqsMessageAttribute};
-use schema::envelope::{DeadLetter, attribute};
+use function::dead_letter::DeadLetter;
+use schema::envelope::attribute;
 use tokio::time::Instant;
 
 /// A message. Its id is `m<submission>-<copy>`: a re-drive makes a new copy.

@@ -5,28 +5,12 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 
-use schema::envelope::DeadReason;
+use function::dead_letter::DeadReason;
 
 use crate::faults::{Fault, Place};
 
 /// An outcome and what tells it from the others of its name.
 pub type Branch = (&'static str, &'static str);
-
-/// Reasons for a retry or a death. Every message here is a payment, so none is of an unknown kind.
-pub const REASONS: [DeadReason; 12] = [
-    DeadReason::Unverified,
-    DeadReason::Throttled,
-    DeadReason::Unavailable,
-    DeadReason::TimedOut,
-    DeadReason::AccessDenied,
-    DeadReason::TableNotFound,
-    DeadReason::RequestRejected,
-    DeadReason::CollectionFull,
-    DeadReason::ItemUnreadable,
-    DeadReason::UnknownError,
-    DeadReason::DeadlineExceeded,
-    DeadReason::Panicked,
-];
 
 /// Every branch of the outcome table.
 #[must_use]
@@ -34,8 +18,12 @@ pub fn branches() -> Vec<Branch> {
     let mut branches = vec![("stored", "now"), ("stored", "before"), ("duplicate", "")];
     let refused = ["malformed", "invalid", "owner_mismatch", "conflict"];
     branches.extend(refused.map(|reason| ("refused", reason)));
-    branches.extend(REASONS.map(|reason| ("dead", reason.name())));
-    branches.extend(REASONS.map(|reason| ("retry", reason.name())));
+    // Every message here is a payment, and only the operator's tool does not know a reason.
+    let is_reached =
+        |reason: &DeadReason| !matches!(reason, DeadReason::UnknownKind | DeadReason::Unknown);
+    let reasons = || DeadReason::ALL.into_iter().filter(is_reached).map(DeadReason::name);
+    branches.extend(reasons().map(|reason| ("dead", reason)));
+    branches.extend(reasons().map(|reason| ("retry", reason)));
     branches.push(("moved by the queue", ""));
     branches
 }

@@ -7,7 +7,8 @@ use std::time::Duration;
 use aws_sdk_dynamodb::types::AttributeValue;
 use bigdecimal::BigDecimal;
 use fastrand::Rng;
-use schema::envelope::{DeadReason, attribute};
+use function::failure::CallFailure;
+use schema::envelope::attribute;
 use tables::item::{Item, read_payment};
 use tables::record::Because;
 use tables::{Kind, PaymentItem, Put, Record};
@@ -16,7 +17,7 @@ use tokio::time::Instant;
 use crate::clients::{Class, Key, Submission, request_id};
 use crate::faults::{Fault, Place, Rates, Sabotage};
 use crate::queue::{Message, Queues, hash_of};
-use crate::tally::{REASONS, Tally};
+use crate::tally::Tally;
 
 /// When histories begin, in milliseconds since 1970-01-01 UTC.
 const BEGINS_MS: i64 = 1_790_000_000_000;
@@ -70,7 +71,7 @@ pub enum Fate {
     /// It takes effect after so long; the caller hears nothing.
     Late(Duration),
     /// It is refused.
-    Refused(DeadReason),
+    Refused(CallFailure),
     /// It panics.
     Panics,
 }
@@ -92,7 +93,7 @@ pub struct Call {
 enum Poison {
     Panics,
     Hangs,
-    Refused(DeadReason),
+    Refused(CallFailure),
 }
 
 /// The world of one history.
@@ -255,25 +256,8 @@ impl World {
     }
 
     /// One of the errors that a table answers.
-    fn error(&mut self) -> DeadReason {
-        loop {
-            match REASONS[self.rng.usize(0..REASONS.len())] {
-                DeadReason::Unverified
-                | DeadReason::UnknownKind
-                | DeadReason::DeadlineExceeded
-                | DeadReason::Panicked
-                | DeadReason::Unknown => {}
-                reason @ (DeadReason::Throttled
-                | DeadReason::Unavailable
-                | DeadReason::TimedOut
-                | DeadReason::AccessDenied
-                | DeadReason::TableNotFound
-                | DeadReason::RequestRejected
-                | DeadReason::CollectionFull
-                | DeadReason::ItemUnreadable
-                | DeadReason::UnknownError) => return reason,
-            }
-        }
+    fn error(&mut self) -> CallFailure {
+        CallFailure::ALL[self.rng.usize(0..CallFailure::ALL.len())]
     }
 
     /// How a call about a submission will go.

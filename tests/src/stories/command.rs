@@ -168,7 +168,7 @@ async fn the_ready_file_goes_with_the_pipeline() {
     assert!(files.iter().all(|file| file.exists()));
     assert!(stack.interrupt().await);
     assert!(files.iter().all(|file| !file.exists()));
-    // That of a pipeline that was killed goes before anything is started.
+    // The file of a pipeline that was killed is removed before anything is started.
     std::fs::write(&files[0], "{}").unwrap();
     let taken = Stack::start().await;
     let port = taken.at("api").rsplit(':').next().unwrap();

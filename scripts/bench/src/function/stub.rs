@@ -173,7 +173,7 @@ async fn serve_table(listener: TcpListener, acceptor: TlsAcceptor, shared: Arc<S
     }
 }
 
-/// A connection's end, whichever it is, is the client's affair.
+/// A client may end its connection in any way.
 async fn serve<A>(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     answer: impl Fn(Request<Incoming>) -> A,

@@ -173,7 +173,7 @@ mod tests {
             ("a blank too many", format!("Bearer  {good}"), Err(Unreadable)),
             ("a blank behind", format!("Bearer {good} "), Err(Unreadable)),
             ("garbled", good.replace('.', ".x"), Err(Unreadable)),
-            ("cut", good[..good.len() - 4].into(), Err(Unreadable)),
+            ("cut", good[..good.len() - 1].into(), Err(Unreadable)),
             ("two parts", good.rsplit_once('.').expect("parts").0.into(), Err(Unreadable)),
             ("not base64", "ä.ö.ü".into(), Err(Unreadable)),
         ];

@@ -3,30 +3,12 @@
 use std::time::Duration;
 
 use clap::Args;
-use schema::envelope::DeadReason;
+use function::dead_letter::DeadReason;
 use serde::{Serialize, Serializer};
 
 use crate::dlq::letter::Letter;
 use crate::error::Error;
 use crate::terminal::masked;
-
-/// The reasons that this version of the tool knows. A newer function may write others.
-const REASONS: [DeadReason; 14] = [
-    DeadReason::Unverified,
-    DeadReason::Throttled,
-    DeadReason::Unavailable,
-    DeadReason::TimedOut,
-    DeadReason::AccessDenied,
-    DeadReason::TableNotFound,
-    DeadReason::RequestRejected,
-    DeadReason::CollectionFull,
-    DeadReason::ItemUnreadable,
-    DeadReason::UnknownError,
-    DeadReason::DeadlineExceeded,
-    DeadReason::Panicked,
-    DeadReason::UnknownKind,
-    DeadReason::Unknown,
-];
 
 /// Which letters a command is about. Without any of these: all. With several: those to which all of them
 /// apply. The serialised form is for the audit log, so it masks the user.
@@ -105,7 +87,7 @@ impl Filter {
     /// [`Error::Configuration`] suggests the reason with the most similar name.
     pub fn check_reasons(&self, letters: &[Letter]) -> Result<(), Error> {
         let known = || {
-            let known = REASONS.iter().map(|reason| reason.name());
+            let known = DeadReason::ALL.iter().map(|reason| reason.name());
             known.chain(letters.iter().map(Letter::reason))
         };
         for reason in &self.reason {

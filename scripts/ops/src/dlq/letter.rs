@@ -6,8 +6,9 @@
 use std::collections::HashMap;
 
 use aws_sdk_sqs::types::{Message, MessageAttributeValue, MessageSystemAttributeName};
+use function::dead_letter::{DeadLetter, DeadReason};
 use md5::{Digest, Md5};
-use schema::envelope::{DeadLetter, DeadReason, Envelope, attribute};
+use schema::envelope::{Envelope, attribute};
 use schema::json::{Json, Object};
 use schema::timestamp::rfc3339;
 use serde_json::{Map, Value, json};
@@ -321,8 +322,8 @@ pub(crate) mod tests {
         for note in ["", "{", "[]", "{}", r#"{"reason":7}"#, r#"{"redriveCount":-1}"#, NOTE] {
             let letter = letter("m", "{}", &[("deadLetter", note)], false);
             let sent = letter.redriven();
-            let read = Envelope::read([("deadLetter", sent["deadLetter"].string_value().unwrap())]);
-            assert!(read.dead_letter.is_some(), "{note}");
+            let read = DeadLetter::read(sent["deadLetter"].string_value().unwrap());
+            assert!(read.is_some(), "{note}");
         }
     }
 

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use std::time::Instant;
 
 use clap::Args;
-use schema::envelope::DeadReason;
+use function::dead_letter::DeadReason;
 use serde_json::json;
 use tables::PaymentsTable;
 

@@ -6,12 +6,12 @@ use schema::answer::Error;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
-use crate::request::Invalid;
+use super::request::Invalid;
 
 /// Bytes of an answer's digest that its ETag has.
 const ETAG_BYTES: usize = 16;
 
-/// Seconds to wait after a table failed.
+/// Seconds after which a request that failed may be repeated.
 const RETRY_AFTER_FAILURE: u32 = 5;
 
 /// An answer (API Gateway Developer Guide, "Output format of a Lambda function for proxy integration").
@@ -23,7 +23,7 @@ pub struct Response {
     body: String,
 }
 
-/// What every answer needs to know.
+/// What every response needs to know.
 #[derive(Debug, Clone, Copy)]
 pub struct Context<'a> {
     /// The origin whose pages may read the answer.
@@ -63,13 +63,9 @@ impl Response {
         response
     }
 
-    /// 404: nothing is known yet. `retry_after` is in seconds. Asking again comes first: a payment that was
-    /// accepted needs no repetition, and a new paymentId could pay twice.
+    /// 404: there is nothing yet. `message` says what to do, and `retry_after`, in seconds, when.
     #[must_use]
-    pub fn not_found(context: Context<'_>, retry_after: u32) -> Response {
-        let message = "Nothing is known of this payment yet. Ask again after the seconds of \
-                       Retry-After. If it stays unknown, repeat the PUT with the same paymentId, \
-                       never with a new one.";
+    pub fn not_found(context: Context<'_>, message: &str, retry_after: u32) -> Response {
         Response::error(context, 404, "not_found", message.to_owned(), None)
             .retry_after(retry_after)
     }
@@ -87,11 +83,10 @@ impl Response {
         Response::error(context, 401, "unauthorized", "Unauthorized".to_owned(), None)
     }
 
-    /// 503: a table did not answer.
+    /// 503: what the answer is made of cannot be had now, as `message` says.
     #[must_use]
-    pub fn unavailable(context: Context<'_>) -> Response {
-        let message = "The payments cannot be read now. Repeat the request.".to_owned();
-        let response = Response::error(context, 503, "unavailable", message, None);
+    pub fn unavailable(context: Context<'_>, message: &str) -> Response {
+        let response = Response::error(context, 503, "unavailable", message.to_owned(), None);
         response.retry_after(RETRY_AFTER_FAILURE)
     }
 
@@ -152,15 +147,6 @@ mod tests {
         assert_ne!(Response::found(CONTEXT, &["y"], [].into_iter()).headers["ETag"], tag);
     }
 
-    /// A client reads them in this order, and must not think of a new paymentId.
-    #[test]
-    fn what_is_unknown_is_asked_for_again_before_it_is_repeated() {
-        let body = Response::not_found(CONTEXT, 21).body;
-        let at = |words: &str| body.find(words).unwrap_or_else(|| panic!("{words}: {body}"));
-        assert!(at("Ask again") < at("repeat the PUT with the same paymentId"), "{body}");
-        assert!(at("same paymentId") < at("never with a new one"), "{body}");
-    }
-
     #[test]
     fn errors_have_the_uniform_body() {
         let invalid = Response::invalid(CONTEXT, Invalid::new("limit", "must be less"));
@@ -169,8 +155,8 @@ mod tests {
             r#"{"statusCode":400,"headers":{"Access-Control-Allow-Origin":"https://example.com","Access-Control-Expose-Headers":"ETag,Retry-After","Content-Type":"application/json"},"body":"{\"code\":\"invalid_parameters\",\"message\":\"limit must be less\",\"requestId\":\"r-1\",\"field\":\"limit\"}"}"#
         );
         for (response, status, retry_after) in [
-            (Response::not_found(CONTEXT, 21), 404, "21"),
-            (Response::unavailable(CONTEXT), 503, "5"),
+            (Response::not_found(CONTEXT, "", 21), 404, "21"),
+            (Response::unavailable(CONTEXT, ""), 503, "5"),
         ] {
             assert_eq!(
                 (response.status(), response.headers["Retry-After"].as_str()),

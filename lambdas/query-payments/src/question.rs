@@ -1,14 +1,11 @@
-//! What is asked: API Gateway's event, read into a question or refused with the parameter at fault.
+//! What is asked: a request, read into a question or refused with the parameter at fault.
 
-use std::collections::BTreeMap;
-use std::fmt::Display;
-use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
+use function::proxy::{Invalid, Request, number};
 use schema::answer::Status;
 use schema::text::{CalendarDate, PaymentId};
-use serde::Deserialize;
 
 /// The longest wait, in seconds: more than the batching window, less than API Gateway's 29.
 pub const WAIT_SECONDS_MAX: u64 = 25;
@@ -18,42 +15,6 @@ const LIMIT_DEFAULT: usize = 25;
 
 /// Characters of the id of a request. Those that API Gateway gives have 16.
 const REQUEST_ID_LENGTH_MAX: usize = 128;
-
-/// Characters of a cursor.
-const CURSOR_LENGTH_MAX: usize = 1024;
-
-/// Letters of a parameter's name that an answer repeats.
-const NAME_LENGTH_MAX: usize = 40;
-
-/// The part of API Gateway's proxy event that counts (API Gateway Developer Guide, "Input format of a
-/// Lambda function for proxy integration"). `aws_lambda_events` has the whole of it but for the extended
-/// request id, the one that a client cannot choose.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Event {
-    resource: String,
-    path_parameters: Option<BTreeMap<String, String>>,
-    multi_value_query_string_parameters: Option<BTreeMap<String, Vec<String>>>,
-    multi_value_headers: Option<BTreeMap<String, Vec<String>>>,
-    request_context: RequestContext,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct RequestContext {
-    extended_request_id: Option<String>,
-    authorizer: Option<Authorizer>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Authorizer {
-    claims: Option<Claims>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Claims {
-    sub: Option<String>,
-}
 
 /// What is asked.
 #[derive(Debug, PartialEq, Eq)]
@@ -69,11 +30,11 @@ pub enum Question {
     },
     /// A page of payments.
     Payments {
-        /// Which.
+        /// Which ones.
         filter: Filter,
         /// Payments at the most.
         limit: usize,
-        /// Where the page begins, unread.
+        /// Where the page begins, as the client gave it; not checked yet.
         cursor: Option<String>,
     },
 }
@@ -89,64 +50,19 @@ pub struct Filter {
     pub to: String,
 }
 
-/// Why a request is not answered; the client's error.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{field} {rule}")]
-pub struct Invalid {
-    /// The parameter at fault.
-    pub field: String,
-    /// What it must be.
-    pub rule: String,
-}
-
-impl Invalid {
-    pub(crate) fn new(field: &str, rule: impl Into<String>) -> Invalid {
-        Invalid { field: field.to_owned(), rule: rule.into() }
-    }
-}
-
-impl Event {
-    /// The verified user: the subject of the token that the gateway's authorizer checked. Nothing else
-    /// in a request can name one.
-    #[must_use]
-    pub fn user(&self) -> Option<&str> {
-        let claims = self.request_context.authorizer.as_ref()?.claims.as_ref()?;
-        claims.sub.as_deref().filter(|sub| !sub.is_empty())
-    }
-
-    /// The gateway's id of the request.
-    #[must_use]
-    pub fn request_id(&self) -> &str {
-        self.request_context.extended_request_id.as_deref().unwrap_or_default()
-    }
-
-    /// The path as the document has it.
-    #[must_use]
-    pub fn resource(&self) -> &str {
-        &self.resource
-    }
-
-    /// All values of the header If-None-Match.
-    pub fn if_none_match(&self) -> impl Iterator<Item = &str> {
-        let headers = self.multi_value_headers.iter().flatten();
-        let ours = headers.filter(|(name, _)| name.eq_ignore_ascii_case("if-none-match"));
-        ours.flat_map(|(_, values)| values).map(String::as_str)
-    }
-
-    /// The question, if it is one.
+impl Question {
+    /// The question that a request asks, if it asks one.
     ///
     /// # Errors
     /// The first parameter that is unknown, given twice, or wrong.
     ///
     /// # Panics
     /// A route that the document does not lead here: a bad deployment, whose requests must fail.
-    pub fn question(&self) -> Result<Question, Invalid> {
-        match self.resource.as_str() {
+    pub fn read(request: &Request) -> Result<Question, Invalid> {
+        match request.resource() {
             "/payments/{paymentId}" => {
-                let [request_id, wait] = self.parameters(["requestId", "wait"])?;
-                let id = self.path_parameters.as_ref().and_then(|path| path.get("paymentId"));
-                let id = id.map(String::as_str).unwrap_or_default();
-                let payment_id = PaymentId::from_str(id);
+                let [request_id, wait] = request.parameters(["requestId", "wait"])?;
+                let payment_id = PaymentId::from_str(request.path_parameter("paymentId"));
                 Ok(Question::Payment {
                     payment_id: payment_id
                         .map_err(|_| Invalid::new("paymentId", "must be a lower-case UUID"))?,
@@ -156,48 +72,16 @@ impl Event {
             }
             "/payments" => {
                 let [status, from, to, limit, cursor] =
-                    self.parameters(["status", "from", "to", "limit", "cursor"])?;
+                    request.parameters(["status", "from", "to", "limit", "cursor"])?;
                 Ok(Question::Payments {
                     filter: filter(status, from, to)?,
                     limit: number("limit", limit, 1..=tables::query::PAGE_MAX, LIMIT_DEFAULT)?,
-                    cursor: cursor.map(checked_cursor).transpose()?,
+                    cursor: cursor.map(str::to_owned),
                 })
             }
             unknown => panic!("no such route: {unknown}"),
         }
     }
-
-    /// The values of these query parameters; there must be no others, and none twice: a parameter that
-    /// is passed over would show the client something else than it asked for.
-    fn parameters<const N: usize>(&self, names: [&str; N]) -> Result<[Option<&str>; N], Invalid> {
-        let mut values = [None; N];
-        for (name, given) in self.multi_value_query_string_parameters.iter().flatten() {
-            let plain =
-                name.len() <= NAME_LENGTH_MAX && name.bytes().all(|b| b.is_ascii_alphanumeric());
-            let Some(index) = names.iter().position(|known| known == name) else {
-                let field = if plain { name } else { "query" };
-                return Err(Invalid::new(field, "is not a known parameter"));
-            };
-            let [value] = &given[..] else {
-                return Err(Invalid::new(name, "must not be given more than once"));
-            };
-            values[index] = Some(value.as_str());
-        }
-        Ok(values)
-    }
-}
-
-fn number<T: FromStr + PartialOrd + Display + Copy>(
-    name: &str,
-    value: Option<&str>,
-    range: RangeInclusive<T>,
-    default: T,
-) -> Result<T, Invalid> {
-    let Some(value) = value else { return Ok(default) };
-    let digits = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
-    let number = value.parse().ok().filter(|number| digits && range.contains(number));
-    let rule = || format!("must be a whole number from {} to {}", range.start(), range.end());
-    number.ok_or_else(|| Invalid::new(name, rule()))
 }
 
 fn filter(status: Option<&str>, from: Option<&str>, to: Option<&str>) -> Result<Filter, Invalid> {
@@ -233,21 +117,20 @@ fn checked_request_id(id: &str) -> Result<String, Invalid> {
     if fits { Ok(id.to_owned()) } else { Err(invalid()) }
 }
 
-fn checked_cursor(cursor: &str) -> Result<String, Invalid> {
-    let fits = (1..=CURSOR_LENGTH_MAX).contains(&cursor.len());
-    if fits { Ok(cursor.to_owned()) } else { Err(crate::cursor::bad()) }
-}
-
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
     use serde_json::{Value, json};
 
-    pub(crate) fn event(resource: &str, query: &Value) -> Event {
+    fn request(resource: &str, query: &Value) -> Request {
+        of_payment("0b9f6a1e-6c1d-4a57-9f0e-2f6d3c1b8a90", resource, query)
+    }
+
+    fn of_payment(payment_id: &str, resource: &str, query: &Value) -> Request {
         serde_json::from_value(json!({
             "resource": resource,
             "path": "/ignored",
-            "pathParameters": { "paymentId": "0b9f6a1e-6c1d-4a57-9f0e-2f6d3c1b8a90" },
+            "pathParameters": { "paymentId": payment_id },
             "multiValueQueryStringParameters": query,
             "multiValueHeaders": { "if-none-match": ["\"a\"", "\"b\""], "sub": ["other"] },
             "requestContext": {
@@ -260,31 +143,7 @@ pub(crate) mod tests {
     }
 
     fn listed(query: &Value) -> Result<Question, Invalid> {
-        event("/payments", query).question()
-    }
-
-    #[test]
-    fn the_user_is_the_verified_subject_and_nothing_else() {
-        let read = |context: Value| -> Event {
-            serde_json::from_value(json!({
-                "resource": "/payments",
-                "multiValueHeaders": { "sub": ["x"], "x-amzn-oidc-identity": ["x"] },
-                "multiValueQueryStringParameters": { "sub": ["x"], "userId": ["x"] },
-                "requestContext": context,
-            }))
-            .unwrap()
-        };
-        assert_eq!(event("/payments", &Value::Null).user(), Some("user-a"));
-        for context in [
-            json!({}),
-            json!({ "authorizer": null }),
-            json!({ "authorizer": { "sub": "x", "principalId": "x" } }),
-            json!({ "authorizer": { "claims": {} } }),
-            json!({ "authorizer": { "claims": { "sub": "" } } }),
-            json!({ "identity": { "user": "x" }, "sub": "x" }),
-        ] {
-            assert_eq!(read(context).user(), None);
-        }
+        Question::read(&request("/payments", query))
     }
 
     #[test]
@@ -296,7 +155,7 @@ pub(crate) mod tests {
         };
         let expected = Question::Payments { filter, limit: 25, cursor: None };
         assert_eq!(listed(&Value::Null), Ok(expected));
-        let one = event("/payments/{paymentId}", &Value::Null).question();
+        let one = Question::read(&request("/payments/{paymentId}", &Value::Null));
         let Ok(Question::Payment { payment_id, request_id, wait }) = one else { panic!("{one:?}") };
         assert_eq!(request_id, None);
         assert_eq!(payment_id.as_str(), "0b9f6a1e-6c1d-4a57-9f0e-2f6d3c1b8a90");
@@ -306,7 +165,8 @@ pub(crate) mod tests {
     #[test]
     fn a_submission_is_asked_for_by_the_id_of_its_request() {
         for id in ["UZKf3U9pTu2ejw0=", "a+b/c=", "0b9f6a1e-6c1d-4a57-9f0e-2f6d3c1b8a90"] {
-            let asked = event("/payments/{paymentId}", &json!({ "requestId": [id] })).question();
+            let asked = request("/payments/{paymentId}", &json!({ "requestId": [id] }));
+            let asked = Question::read(&asked);
             let Ok(Question::Payment { request_id, .. }) = asked else { panic!("{asked:?}") };
             assert_eq!(request_id.as_deref(), Some(id));
         }
@@ -323,7 +183,6 @@ pub(crate) mod tests {
 
     #[test]
     fn a_wrong_parameter_is_named() {
-        let long = "x".repeat(CURSOR_LENGTH_MAX + 1);
         for (query, field) in [
             (json!({ "limit": ["0"] }), "limit"),
             (json!({ "limit": ["101"] }), "limit"),
@@ -338,8 +197,6 @@ pub(crate) mod tests {
             (json!({ "from": ["2026-11-20T00:00:00Z"] }), "from"),
             (json!({ "to": ["yesterday"] }), "to"),
             (json!({ "from": ["2026-11-21"], "to": ["2026-11-20"] }), "from"),
-            (json!({ "cursor": [""] }), "cursor"),
-            (json!({ "cursor": [long] }), "cursor"),
             (json!({ "userId": ["user-b"] }), "userId"),
             (json!({ "wait": ["1"] }), "wait"),
             (json!({ "<script>": ["1"] }), "query"),
@@ -357,7 +214,7 @@ pub(crate) mod tests {
             (json!({ "requestId": ["x".repeat(129)] }), "requestId"),
             (json!({ "limit": ["1"] }), "limit"),
         ] {
-            let error = event("/payments/{paymentId}", &query).question().unwrap_err();
+            let error = Question::read(&request("/payments/{paymentId}", &query)).unwrap_err();
             assert_eq!(error.field, field, "{query}");
         }
     }
@@ -365,9 +222,8 @@ pub(crate) mod tests {
     #[test]
     fn a_payment_id_is_a_lower_case_uuid_and_never_repeated() {
         for id in ["", "x", "0B9F6A1E-6C1D-4A57-9F0E-2F6D3C1B8A90", "a#b", "../x"] {
-            let mut event = event("/payments/{paymentId}", &Value::Null);
-            event.path_parameters = Some([("paymentId".to_owned(), id.to_owned())].into());
-            let error = event.question().unwrap_err();
+            let request = of_payment(id, "/payments/{paymentId}", &Value::Null);
+            let error = Question::read(&request).unwrap_err();
             assert_eq!(error.to_string(), "paymentId must be a lower-case UUID");
         }
     }

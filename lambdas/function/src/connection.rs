@@ -5,15 +5,16 @@ use std::time::Duration;
 
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
-use aws_sdk_dynamodb::config::{BehaviorVersion, Region};
 use aws_smithy_async::rt::sleep::{SharedAsyncSleep, TokioSleep};
 use aws_smithy_http_client::Connector;
+use aws_smithy_runtime_api::client::behavior_version::BehaviorVersion;
 use aws_smithy_runtime_api::client::http::{
     HttpConnectorSettings, SharedHttpConnector, http_client_fn,
 };
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 use aws_types::SdkConfig;
+use aws_types::region::Region;
 
 use crate::environment::{BadVariable, Environment};
 
@@ -69,14 +70,6 @@ pub fn sdk_config(
         .sleep_impl(SharedAsyncSleep::new(TokioSleep::new()))
         .time_source(aws_smithy_async::time::SystemTimeSource::new())
         .build())
-}
-
-/// A client of DynamoDB; `AWS_ENDPOINT_URL_DYNAMODB` sends it elsewhere.
-#[must_use]
-pub fn dynamodb(config: &SdkConfig, environment: &impl Environment) -> aws_sdk_dynamodb::Client {
-    let mut builder = aws_sdk_dynamodb::config::Builder::from(config);
-    builder.set_endpoint_url(environment.value("AWS_ENDPOINT_URL_DYNAMODB"));
-    aws_sdk_dynamodb::Client::from_conf(builder.build())
 }
 
 /// The one pool of connections of a function, for all its clients.
