@@ -13,9 +13,9 @@
 //! - [`error`]: how a command ends.
 //! - `clock`: points in time.
 //!
-//! No command edits the body of a payment, and none prints what a payment says unless told to reveal it. None
-//! deletes a message before it is durable elsewhere, in the main queue or in an archive. None changes anything
-//! before the audit log says so.
+//! No command edits the body of a payment, and none prints what a payment says unless told to reveal it.
+//! None deletes a message before it is durable elsewhere, in the main queue or in an archive. None changes
+//! anything before the audit log says so.
 
 pub mod audit;
 pub mod cli;

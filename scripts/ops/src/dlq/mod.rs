@@ -1,7 +1,7 @@
 //! The dead-letter workbench: why payments died, and sending them back once the cause is mended.
 //!
-//! A payment that could not be processed waits in the dead-letter queue. Its message there is a *dead letter*,
-//! here also just a *letter*. The queue from which the functions take payments is the *main queue*.
+//! A payment that could not be processed waits in the dead-letter queue. Its message there is a *dead
+//! letter*, here also just a *letter*. The queue from which the functions take payments is the *main queue*.
 //!
 //! - [`command`]: the commands and their flags.
 //!

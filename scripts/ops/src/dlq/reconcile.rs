@@ -1,8 +1,8 @@
 //! `reconcile`: comparing what clients are told with what is in the dead-letter queue. When a letter expires
 //! there, the record that says `held` stays, and its client would be told to wait for ever.
 //!
-//! A **record** is what the tables say of a submission that is not the stored one. A *held record* is one that
-//! says `held`.
+//! A **record** is what the tables say of a submission that is not the stored one. A *held record* is one
+//! that says `held`.
 
 use std::collections::HashSet;
 use std::time::Duration;

@@ -21,8 +21,8 @@ pub(crate) const REASON_MAX: usize = 17;
 const NAMED_MAX: usize = 20;
 
 /// What the counts mean; stands below every listing.
-pub(crate) const APPROXIMATE: &str = "Counts are approximate: messages come and go, and SQS may\nshow one late. All \
-    were released.";
+pub(crate) const APPROXIMATE: &str = "Counts are approximate: messages come and go, and SQS may\nshow one \
+    late. All were released.";
 
 /// A message with which something went wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

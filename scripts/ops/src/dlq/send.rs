@@ -1,6 +1,6 @@
 //! Sending letters to the main queue, and deleting them from the dead-letter queue only after that. If this
-//! process is killed in between, a letter is in both queues, which does no harm: it is stored only once. It is
-//! never in neither.
+//! process is killed in between, a letter is in both queues, which does no harm: its payment is stored only
+//! once. A letter is never in neither.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
