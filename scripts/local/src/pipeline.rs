@@ -404,7 +404,7 @@ fn document() -> anyhow::Result<String> {
         ("queue_name", QUEUE),
         ("gateway_role_arn", "arn:aws:iam::000000000000:role/local"),
         ("user_pool_arn", "arn:aws:cognito-idp:us-east-1:000000000000:userpool/local"),
-        ("query_function_arn", QUERY_ARN),
+        ("query_payments_arn", QUERY_ARN),
         ("allowed_origin", ALLOWED_ORIGIN),
     ];
     Ok(schema::document::render(schema::document::TEXT, &values)?)

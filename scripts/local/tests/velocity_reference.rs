@@ -62,7 +62,7 @@ async fn rendered_by_the_gateway(bodies: &[String]) -> Vec<String> {
         r#"{"SendMessageResponse":{"SendMessageResult":{"MessageId":"m","MD5OfMessageBody":"d"}}}"#
     });
     let names = "partition region account_id queue_name gateway_role_arn user_pool_arn \
-                 query_function_arn allowed_origin";
+                 query_payments_arn allowed_origin";
     let values: Vec<(&str, &str)> = names.split_whitespace().map(|name| (name, "x")).collect();
     let document = schema::document::render(schema::document::TEXT, &values).expect("the document");
     let (verifier, options) = (issuer.verifier(), Options::default());
