@@ -2,9 +2,9 @@
 # tomorrow), and each tells its topic itself. One composite alarm above them would not do: while it is in
 # ALARM for one reason it says nothing when another one joins.
 #
-# An alarm's description names its section in the runbooks: `runbook`, or else the alarm's key. What each function
-# or each queue has is made for all of them and shares a section. `function` is the function that an alarm is
-# about, and `rolls_back` whether it takes back that function's release (releases.tf).
+# An alarm's description names its section in the runbooks: `runbook`, or else the alarm's key. The alarms that every
+# function or every queue has share a section. `function` is the function that an alarm is about; where `rolls_back`
+# is true, the alarm takes that function's release back (releases.tf).
 
 locals {
   function_dimensions = { for name in keys(local.functions) : name => { FunctionName = "${local.prefix}-${name}" } }

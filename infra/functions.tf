@@ -5,7 +5,8 @@
 #   queues   the queues that it takes batches from. A function without one is asked through the gateway, and the
 #            document names it by a placeholder: <name>_arn, with underscores for hyphens.
 #
-# No value may come from what is made of this map, as the event source mappings below are: Terraform refuses circles.
+# No value here may come from what this map makes, such as an event source mapping: that would be a circle, which
+# Terraform refuses.
 
 locals {
   functions = {
