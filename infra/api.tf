@@ -3,16 +3,15 @@ locals {
   stage_name = "live"
 
   # The one document, which the local gateway serves too. Nothing of it is restated here.
-  document = templatefile("${path.module}/../schema/payment-api.yaml", {
-    partition          = local.partition
-    region             = var.region
-    account_id         = var.account_id
-    queue_name         = aws_sqs_queue.submit_payment.name
-    gateway_role_arn   = aws_iam_role.gateway.arn
-    user_pool_arn      = aws_cognito_user_pool.users.arn
-    query_function_arn = module.query_payments.alias_arn
-    allowed_origin     = var.allowed_origin
-  })
+  document = templatefile("${path.module}/../schema/payment-api.yaml", merge({
+    partition        = local.partition
+    region           = var.region
+    account_id       = var.account_id
+    queue_name       = module.submit_payment_queue.main.name
+    gateway_role_arn = aws_iam_role.gateway.arn
+    user_pool_arn    = aws_cognito_user_pool.users.arn
+    allowed_origin   = var.allowed_origin
+  }, { for name in local.gateway_functions : "${replace(name, "-", "_")}_arn" => module.function[name].alias_arn }))
 
   # Stopped intake: everything is throttled, and throttled requests get the document's answer for a queue
   # that is not available, with a longer wait.

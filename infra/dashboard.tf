@@ -1,19 +1,30 @@
 locals {
   # Outcomes that end a delivery for good.
   counter = { for name in ["Stored", "Duplicate", "Refused", "DeadLettered"] : name => [
-    local.metrics_namespace, name, "FunctionName", local.name.submit_payments
-  ] }
-  queue_metric = { for name in ["NumberOfMessagesSent", "ApproximateNumberOfMessagesVisible", "ApproximateNumberOfMessagesNotVisible", "ApproximateNumberOfMessagesDelayed", "ApproximateAgeOfOldestMessage"] : name => [
-    "AWS/SQS", name, "QueueName", local.name.queue
+    local.metrics_namespace, name, "FunctionName", module.function["submit-payments"].name
   ] }
 
   # Left to right, then down: x and y are counted from the order.
-  widgets = [
+  widgets = concat(local.payment_widgets, local.queue_widgets, local.function_widgets, [
+    {
+      title = "Capacity of the tables, units a minute"
+      stat  = "Sum"
+      metrics = concat([for table in [local.name.payments_table, local.name.refusals_table] : [
+        ["AWS/DynamoDB", "ConsumedWriteCapacityUnits", "TableName", table],
+        ["AWS/DynamoDB", "ConsumedWriteCapacityUnits", "TableName", table, "GlobalSecondaryIndexName", local.name.index],
+        ["AWS/DynamoDB", "ConsumedReadCapacityUnits", "TableName", table],
+        ["AWS/DynamoDB", "WriteThrottleEvents", "TableName", table, { yAxis = "right" }],
+        ["AWS/DynamoDB", "ReadThrottleEvents", "TableName", table, { yAxis = "right" }],
+      ]]...)
+    },
+  ])
+
+  payment_widgets = [
     {
       title = "Accepted = stored + duplicate + refused + dead-lettered + in flight (trend: redelivery counts twice)"
       stat  = "Sum"
       metrics = [
-        concat(local.queue_metric.NumberOfMessagesSent, [{ id = "accepted", label = "accepted" }]),
+        ["AWS/SQS", "NumberOfMessagesSent", "QueueName", module.submit_payment_queue.main.name, { id = "accepted", label = "accepted" }],
         concat(local.counter.Stored, [{ id = "stored", label = "stored" }]),
         concat(local.counter.Duplicate, [{ id = "duplicate", label = "duplicate" }]),
         concat(local.counter.Refused, [{ id = "refused", label = "refused" }]),
@@ -22,40 +33,19 @@ locals {
       ]
     },
     {
-      title = "In flight"
-      stat  = "Maximum"
-      metrics = [
-        concat(local.queue_metric.ApproximateNumberOfMessagesVisible, [{ label = "waiting" }]),
-        concat(local.queue_metric.ApproximateNumberOfMessagesNotVisible, [{ label = "in progress or postponed" }]),
-        concat(local.queue_metric.ApproximateNumberOfMessagesDelayed, [{ label = "delayed" }]),
-        ["AWS/SQS", "ApproximateNumberOfMessagesVisible", "QueueName", local.name.dead_letter_queue, { label = "dead letters" }],
-      ]
-    },
-    {
-      title = "Ages, seconds"
-      stat  = "Maximum"
-      metrics = [
-        concat(local.queue_metric.ApproximateAgeOfOldestMessage, [{ label = "oldest payment on the queue" }]),
-        ["AWS/SQS", "ApproximateAgeOfOldestMessage", "QueueName", local.name.dead_letter_queue, { label = "oldest dead letter", yAxis = "right" }],
-      ]
-    },
-    {
       title = "From acceptance to storage, milliseconds"
       stat  = "p50"
       metrics = [
-        [local.metrics_namespace, "AcceptToStore", "FunctionName", local.name.submit_payments, { label = "p50" }],
-        [local.metrics_namespace, "AcceptToStore", "FunctionName", local.name.submit_payments, { stat = "p99", label = "p99" }],
-        [local.metrics_namespace, "AcceptToStore", "FunctionName", local.name.submit_payments, { stat = "Maximum", label = "slowest" }],
+        [local.metrics_namespace, "AcceptToStore", "FunctionName", module.function["submit-payments"].name, { label = "p50" }],
+        [local.metrics_namespace, "AcceptToStore", "FunctionName", module.function["submit-payments"].name, { stat = "p99", label = "p99" }],
+        [local.metrics_namespace, "AcceptToStore", "FunctionName", module.function["submit-payments"].name, { stat = "Maximum", label = "slowest" }],
       ]
     },
     {
       title = "Refusals, retries, forgeries"
       stat  = "Sum"
-      metrics = [
-        [local.metrics_namespace, "Conflict", "FunctionName", local.name.submit_payments],
-        [local.metrics_namespace, "OwnerMismatch", "FunctionName", local.name.submit_payments],
-        [local.metrics_namespace, "Retried", "FunctionName", local.name.submit_payments],
-        [local.metrics_namespace, "Unverified", "FunctionName", local.name.submit_payments],
+      metrics = [for name in ["Conflict", "OwnerMismatch", "Retried", "Unverified"] :
+        [local.metrics_namespace, name, "FunctionName", module.function["submit-payments"].name]
       ]
     },
     {
@@ -68,39 +58,42 @@ locals {
         ["AWS/ApiGateway", "Latency", "ApiName", local.api_name, "Stage", local.stage_name, { stat = "p99", yAxis = "right" }],
       ]
     },
-    {
-      title = "Queries"
-      stat  = "Sum"
-      metrics = [
-        ["AWS/Lambda", "Invocations", "FunctionName", local.name.query_payments],
-        ["AWS/Lambda", "Errors", "FunctionName", local.name.query_payments],
-        ["AWS/Lambda", "Throttles", "FunctionName", local.name.query_payments],
-        ["AWS/Lambda", "ConcurrentExecutions", "FunctionName", local.name.query_payments, { stat = "Maximum", label = "answering or waiting" }],
-      ]
-    },
-    {
-      title = "Function"
-      stat  = "Sum"
-      metrics = [
-        ["AWS/Lambda", "Invocations", "FunctionName", local.name.submit_payments],
-        ["AWS/Lambda", "Errors", "FunctionName", local.name.submit_payments],
-        ["AWS/Lambda", "Throttles", "FunctionName", local.name.submit_payments],
-        ["AWS/Lambda", "ConcurrentExecutions", "FunctionName", local.name.submit_payments, { stat = "Maximum", yAxis = "right" }],
-        ["AWS/Lambda", "Duration", "FunctionName", local.name.submit_payments, { stat = "p99", yAxis = "right" }],
-      ]
-    },
-    {
-      title = "Capacity of the tables, units a minute"
-      stat  = "Sum"
-      metrics = concat([for table in [local.name.payments_table, local.name.refusals_table] : [
-        ["AWS/DynamoDB", "ConsumedWriteCapacityUnits", "TableName", table],
-        ["AWS/DynamoDB", "ConsumedWriteCapacityUnits", "TableName", table, "GlobalSecondaryIndexName", local.name.index],
-        ["AWS/DynamoDB", "ConsumedReadCapacityUnits", "TableName", table],
-        ["AWS/DynamoDB", "WriteThrottleEvents", "TableName", table, { yAxis = "right" }],
-        ["AWS/DynamoDB", "ReadThrottleEvents", "TableName", table, { yAxis = "right" }],
-      ]]...)
-    },
   ]
+
+  # A row for every queue.
+  queue_widgets = concat([for name, queue in local.queues : [
+    {
+      title = "In flight: ${name}-queue"
+      stat  = "Maximum"
+      metrics = [
+        ["AWS/SQS", "ApproximateNumberOfMessagesVisible", "QueueName", queue.main.name, { label = "waiting" }],
+        ["AWS/SQS", "ApproximateNumberOfMessagesNotVisible", "QueueName", queue.main.name, { label = "in progress or postponed" }],
+        ["AWS/SQS", "ApproximateNumberOfMessagesDelayed", "QueueName", queue.main.name, { label = "delayed" }],
+        ["AWS/SQS", "ApproximateNumberOfMessagesVisible", "QueueName", queue.dead_letter.name, { label = "dead letters" }],
+      ]
+    },
+    {
+      title = "Ages: ${name}-queue, seconds"
+      stat  = "Maximum"
+      metrics = [
+        ["AWS/SQS", "ApproximateAgeOfOldestMessage", "QueueName", queue.main.name, { label = "oldest message" }],
+        ["AWS/SQS", "ApproximateAgeOfOldestMessage", "QueueName", queue.dead_letter.name, { label = "oldest dead letter", yAxis = "right" }],
+      ]
+    },
+  ]]...)
+
+  # Half a row for every function.
+  function_widgets = [for name, function in module.function : {
+    title = "Function: ${name}"
+    stat  = "Sum"
+    metrics = [
+      ["AWS/Lambda", "Invocations", "FunctionName", function.name],
+      ["AWS/Lambda", "Errors", "FunctionName", function.name],
+      ["AWS/Lambda", "Throttles", "FunctionName", function.name],
+      ["AWS/Lambda", "ConcurrentExecutions", "FunctionName", function.name, { stat = "Maximum", yAxis = "right" }],
+      ["AWS/Lambda", "Duration", "FunctionName", function.name, { stat = "p99", yAxis = "right" }],
+    ]
+  }]
 }
 
 resource "aws_cloudwatch_dashboard" "this" {

@@ -10,6 +10,11 @@ locals {
     Action    = "kms:*"
     Resource  = "*"
   }
+
+  # The functions that use a key, by what functions.tf says of them.
+  function_roles = { for key in ["queues", "tables"] : key => [
+    for name, function in local.functions : module.function[name].role_arn if contains(function.keys, key)
+  ] }
 }
 
 resource "aws_kms_key" "queues" {
@@ -71,7 +76,7 @@ resource "aws_kms_key_policy" "queues" {
       {
         Sid       = "RolesUseQueues"
         Effect    = "Allow"
-        Principal = { AWS = concat([aws_iam_role.gateway.arn, module.submit_payments.role_arn], aws_iam_role.operator[*].arn) }
+        Principal = { AWS = concat([aws_iam_role.gateway.arn], local.function_roles.queues, aws_iam_role.operator[*].arn) }
         Action    = ["kms:Decrypt", "kms:GenerateDataKey"]
         Resource  = "*"
         Condition = { StringEquals = { "kms:ViaService" = local.via.sqs } }
@@ -89,7 +94,7 @@ resource "aws_kms_key_policy" "tables" {
       {
         Sid       = "RolesUseTables"
         Effect    = "Allow"
-        Principal = { AWS = concat([module.submit_payments.role_arn, module.query_payments.role_arn], aws_iam_role.operator[*].arn) }
+        Principal = { AWS = concat(local.function_roles.tables, aws_iam_role.operator[*].arn) }
         Action    = "kms:Decrypt"
         Resource  = "*"
         Condition = { StringEquals = { "kms:ViaService" = local.via.dynamodb } }
@@ -107,7 +112,7 @@ resource "aws_kms_key_policy" "functions" {
       {
         Sid       = "FunctionsReadTheirVariables"
         Effect    = "Allow"
-        Principal = { AWS = [module.submit_payments.role_arn, module.query_payments.role_arn] }
+        Principal = { AWS = [for function in module.function : function.role_arn] }
         Action    = "kms:Decrypt"
         Resource  = "*"
         Condition = { StringEquals = { "kms:ViaService" = local.via.lambda } }

@@ -11,14 +11,10 @@ locals {
   account_wide_prefix = "${local.prefix}-${var.region}"
 
   name = {
-    queue             = "${local.prefix}-submit-payment-queue"
-    dead_letter_queue = "${local.prefix}-submit-payment-dlq"
-    submit_payments   = "${local.prefix}-submit-payments"
-    query_payments    = "${local.prefix}-query-payments"
-    payments_table    = "${local.prefix}-PaymentsTable"
-    refusals_table    = "${local.prefix}-RefusalsTable"
-    index             = "byUser"
-    held_index        = "held"
+    payments_table = "${local.prefix}-PaymentsTable"
+    refusals_table = "${local.prefix}-RefusalsTable"
+    index          = "byUser"
+    held_index     = "held"
   }
 
   account_root_arn = "arn:${local.partition}:iam::${var.account_id}:root"

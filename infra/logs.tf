@@ -23,7 +23,7 @@ resource "aws_cloudwatch_log_group" "firewall" {
 
 resource "aws_cloudwatch_query_definition" "one_payment" {
   name            = "${local.prefix}/what became of a request"
-  log_group_names = [aws_cloudwatch_log_group.access.name, module.submit_payments.log_group_name, module.query_payments.log_group_name]
+  log_group_names = concat([aws_cloudwatch_log_group.access.name], [for function in module.function : function.log_group_name])
   query_string    = <<-EOT
     fields @timestamp, status, outcome, reason, receiveCount, sinceAcceptedMs, messageId
     | filter requestId = "PUT THE REQUEST ID HERE"
@@ -33,7 +33,7 @@ resource "aws_cloudwatch_query_definition" "one_payment" {
 
 resource "aws_cloudwatch_query_definition" "outcomes" {
   name            = "${local.prefix}/outcomes by reason"
-  log_group_names = [module.submit_payments.log_group_name]
+  log_group_names = [for name in local.queue_functions : module.function[name].log_group_name]
   query_string    = <<-EOT
     filter ispresent(outcome)
     | stats count(*) as records, max(sinceAcceptedMs) as slowestMs by outcome, reason

@@ -5,12 +5,21 @@ output "api_url" {
 
 output "queue_url" {
   description = "The queue of accepted payments, for operators."
-  value       = aws_sqs_queue.submit_payment.url
+  value       = module.submit_payment_queue.main.url
 }
 
 output "dead_letter_queue_url" {
-  description = "The queue of dead letters, for operators."
-  value       = aws_sqs_queue.dead_letter.url
+  description = "The queue of dead payments, for operators."
+  value       = module.submit_payment_queue.dead_letter.url
+}
+
+output "queues" {
+  description = "Every queue with its dead-letter queue, and the function that takes from it."
+  value = { for name, queue in local.queues : name => {
+    function        = module.function[queue.function].name
+    url             = queue.main.url
+    dead_letter_url = queue.dead_letter.url
+  } }
 }
 
 output "payments_table" {
@@ -41,6 +50,11 @@ output "sign_in_url" {
 output "operator_role_arn" {
   description = "The role that operators take, with MFA, to work on dead letters; null where nobody may."
   value       = one(aws_iam_role.operator[*].arn)
+
+  precondition {
+    condition     = var.environment != "production" || local.operators_exist
+    error_message = "Production needs an operator: set operator_user_arns or operator_role_arns, or nobody can take dead letters back in the first outage."
+  }
 }
 
 output "page_topic_arn" {
@@ -62,9 +76,6 @@ output "releases" {
   description = "What scripts/release needs to shift each function to its newest version."
   value = {
     application = aws_codedeploy_app.this.name
-    functions = {
-      (module.submit_payments.name) = module.submit_payments.deployment_group_name
-      (module.query_payments.name)  = module.query_payments.deployment_group_name
-    }
+    functions   = { for function in module.function : function.name => function.deployment_group_name }
   }
 }

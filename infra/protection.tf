@@ -5,14 +5,16 @@
 # Each of these depends on one queue or key, so Terraform destroys it first, and fails there. It remembers
 # deletion_protection from the last apply: setting the variable to false in the same run does not help.
 resource "terraform_data" "protection" {
-  for_each = {
-    submit_payment_queue = aws_sqs_queue.submit_payment.id
-    dead_letter_queue    = aws_sqs_queue.dead_letter.id
-    queues_key           = aws_kms_key.queues.id
-    tables_key           = aws_kms_key.tables.id
-    functions_key        = aws_kms_key.functions.id
-    operations_key       = aws_kms_key.operations.id
-  }
+  for_each = merge(
+    {
+      queues-key     = aws_kms_key.queues.id
+      tables-key     = aws_kms_key.tables.id
+      functions-key  = aws_kms_key.functions.id
+      operations-key = aws_kms_key.operations.id
+    },
+    { for name, queue in local.queues : "${name}-queue" => queue.main.id },
+    { for name, queue in local.queues : "${name}-dlq" => queue.dead_letter.id },
+  )
 
   input            = var.deletion_protection
   triggers_replace = each.value

@@ -1,28 +1,30 @@
-# One role for each actor. A function's role stands in modules/function, what it may do in functions.tf.
+# One role for each actor. A function's role stands in modules/function, and what it may do in functions.tf.
 
 locals {
-  # What the queues' key allows to whom may use the queues.
-  queue_key_statement = {
-    Sid       = "UseQueueKey"
-    Effect    = "Allow"
-    Action    = ["kms:Decrypt", "kms:GenerateDataKey"]
-    Resource  = aws_kms_key.queues.arn
-    Condition = { StringEquals = { "kms:ViaService" = local.via.sqs } }
-  }
-  table_key_statement = {
-    Sid       = "UseTableKey"
-    Effect    = "Allow"
-    Action    = "kms:Decrypt"
-    Resource  = aws_kms_key.tables.arn
-    Condition = { StringEquals = { "kms:ViaService" = local.via.dynamodb } }
+  # What the use of a key is to a role; keys.tf says the same to the key.
+  key_statements = {
+    queues = {
+      Sid       = "UseQueueKey"
+      Effect    = "Allow"
+      Action    = ["kms:Decrypt", "kms:GenerateDataKey"]
+      Resource  = aws_kms_key.queues.arn
+      Condition = { StringEquals = { "kms:ViaService" = local.via.sqs } }
+    }
+    tables = {
+      Sid       = "UseTableKey"
+      Effect    = "Allow"
+      Action    = "kms:Decrypt"
+      Resource  = aws_kms_key.tables.arn
+      Condition = { StringEquals = { "kms:ViaService" = local.via.dynamodb } }
+    }
   }
 
   held_index_arn = "${aws_dynamodb_table.refusals.arn}/index/${local.name.held_index}"
 }
 
-# The gateway, as which API Gateway sends payments to the queue and asks the query function. Its trust has no
-# condition: API Gateway sends no aws:SourceAccount when it takes a role, so a demand for one would refuse it
-# and every request. What bounds the role is that it may only do the two things below.
+# The gateway, as which API Gateway sends payments to the queue and asks functions. Its trust has no condition:
+# API Gateway sends no aws:SourceAccount when it takes a role, so a demand for one would refuse it and every
+# request. What bounds the role is that it may only do the two things below.
 resource "aws_iam_role" "gateway" {
   name = "${local.account_wide_prefix}-gateway"
   assume_role_policy = jsonencode({
@@ -46,15 +48,15 @@ resource "aws_iam_role_policy" "gateway" {
         Sid      = "SendPayments"
         Effect   = "Allow"
         Action   = "sqs:SendMessage"
-        Resource = aws_sqs_queue.submit_payment.arn
+        Resource = module.submit_payment_queue.main.arn
       },
       {
-        Sid      = "AskQueryFunction"
+        Sid      = "AskFunctions"
         Effect   = "Allow"
         Action   = "lambda:InvokeFunction"
-        Resource = module.query_payments.alias_arn
+        Resource = [for name in local.gateway_functions : module.function[name].alias_arn]
       },
-      local.queue_key_statement,
+      local.key_statements.queues,
     ]
   })
 }
@@ -120,19 +122,19 @@ resource "aws_iam_role_policy" "release" {
         Sid      = "ShiftAliases"
         Effect   = "Allow"
         Action   = ["lambda:GetAlias", "lambda:UpdateAlias"]
-        Resource = flatten([for function in [module.submit_payments, module.query_payments] : [function.arn, function.alias_arn]])
+        Resource = flatten([for function in module.function : [function.arn, function.alias_arn]])
       },
       {
         Sid      = "SeeProvisionedConcurrency"
         Effect   = "Allow"
         Action   = "lambda:GetProvisionedConcurrencyConfig"
-        Resource = [module.submit_payments.alias_arn, module.query_payments.alias_arn]
+        Resource = [for function in module.function : function.alias_arn]
       },
       {
         Sid      = "WatchAlarms"
         Effect   = "Allow"
         Action   = "cloudwatch:DescribeAlarms"
-        Resource = [for name in local.release.alarms : "arn:${local.partition}:cloudwatch:${var.region}:${var.account_id}:alarm:${name}"]
+        Resource = [for name in flatten(values(local.release_alarms)) : "arn:${local.partition}:cloudwatch:${var.region}:${var.account_id}:alarm:${name}"]
       },
     ]
   })
@@ -202,13 +204,13 @@ resource "aws_iam_role_policy" "operator" {
           "sqs:ReceiveMessage",
           "sqs:StartMessageMoveTask",
         ]
-        Resource = aws_sqs_queue.dead_letter.arn
+        Resource = [for queue in local.queues : queue.dead_letter.arn]
       },
       {
         Sid      = "SendBackToQueue"
         Effect   = "Allow"
         Action   = ["sqs:GetQueueAttributes", "sqs:GetQueueUrl", "sqs:SendMessage"]
-        Resource = aws_sqs_queue.submit_payment.arn
+        Resource = [for queue in local.queues : queue.main.arn]
       },
       {
         Sid      = "ReadPayments"
@@ -242,8 +244,8 @@ resource "aws_iam_role_policy" "operator" {
         Action   = "dynamodb:Scan"
         Resource = local.held_index_arn
       },
-      local.queue_key_statement,
-      local.table_key_statement,
+      local.key_statements.queues,
+      local.key_statements.tables,
     ]
   })
 }

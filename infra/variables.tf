@@ -160,42 +160,42 @@ variable "address_requests_max" {
   }
 }
 
-# The queues.
+# The queue of payments, submit-payment-queue, and its dead-letter queue, submit-payment-dlq.
 
-variable "queue_retention_seconds" {
+variable "submit_payment_queue_retention_seconds" {
   description = "How long an unprocessed payment stays on the queue."
   type        = number
   default     = 7 * 24 * 60 * 60
 
   validation {
-    condition     = var.queue_retention_seconds >= 24 * 60 * 60 && var.queue_retention_seconds <= 14 * 24 * 60 * 60
+    condition     = var.submit_payment_queue_retention_seconds >= 24 * 60 * 60 && var.submit_payment_queue_retention_seconds <= 14 * 24 * 60 * 60
     error_message = "One to fourteen days: less would lose payments over a weekend, and SQS takes no more."
   }
 }
 
-variable "dead_letter_retention_seconds" {
+variable "submit_payment_dlq_retention_seconds" {
   description = "How long a dead letter stays on its queue, counted from its first enqueueing. Expiry is loss."
   type        = number
   default     = 14 * 24 * 60 * 60
 
   validation {
-    condition     = var.dead_letter_retention_seconds <= 14 * 24 * 60 * 60
+    condition     = var.submit_payment_dlq_retention_seconds <= 14 * 24 * 60 * 60
     error_message = "SQS takes at most fourteen days."
   }
 }
 
-variable "visibility_timeout_seconds" {
+variable "submit_payment_queue_visibility_timeout_seconds" {
   description = "How long a received message is hidden from other receivers. At least six function timeouts and the batch window."
   type        = number
   default     = 2 * 60
 
   validation {
-    condition     = var.visibility_timeout_seconds <= 12 * 60 * 60
+    condition     = var.submit_payment_queue_visibility_timeout_seconds <= 12 * 60 * 60
     error_message = "SQS takes at most twelve hours."
   }
 }
 
-variable "receive_count_max" {
+variable "submit_payment_queue_receive_count_max" {
   # AWS advises five or more for queues that feed Lambda. In a model with at most three passing faults a
   # healthy payment reached the dead-letter queue with 3 and never with 5.
   description = "Receives after which a message becomes a dead letter."
@@ -203,12 +203,12 @@ variable "receive_count_max" {
   default     = 5
 
   validation {
-    condition     = var.receive_count_max >= 5 && var.receive_count_max <= 1000
+    condition     = var.submit_payment_queue_receive_count_max >= 5 && var.submit_payment_queue_receive_count_max <= 1000
     error_message = "5 to 1,000: fewer turn passing faults into dead letters."
   }
 }
 
-# The function.
+# All functions.
 
 variable "architecture" {
   description = "Processor of the functions; their packages are built for it."
@@ -227,52 +227,54 @@ variable "package_directory" {
   default     = "../target/package"
 }
 
-variable "memory_megabytes" {
+# submit-payments, which takes from that queue.
+
+variable "submit_payments_memory_megabytes" {
   # 1,769 MB buys one whole core, which is what the function's one thread can use.
-  description = "Memory of a function; processor time comes in proportion."
+  description = "Memory of the function; processor time comes in proportion."
   type        = number
   default     = 1769
 
   validation {
-    condition     = var.memory_megabytes >= 128 && var.memory_megabytes <= 10240
+    condition     = var.submit_payments_memory_megabytes >= 128 && var.submit_payments_memory_megabytes <= 10240
     error_message = "Lambda takes 128 to 10,240 MB."
   }
 }
 
-variable "function_timeout_seconds" {
+variable "submit_payments_timeout_seconds" {
   description = "Time for one batch."
   type        = number
   default     = 15
 
   validation {
-    condition     = var.function_timeout_seconds >= 5 && var.function_timeout_seconds <= 15 * 60
+    condition     = var.submit_payments_timeout_seconds >= 5 && var.submit_payments_timeout_seconds <= 15 * 60
     error_message = "5 seconds to Lambda's 15 minutes."
   }
 }
 
-variable "deadline_margin_ms" {
+variable "submit_payments_deadline_margin_ms" {
   description = "Time before the end of an invocation at which the function starts no more work."
   type        = number
   default     = 3000
 
   validation {
-    condition     = var.deadline_margin_ms >= 1000 && var.deadline_margin_ms < var.function_timeout_seconds * 1000
+    condition     = var.submit_payments_deadline_margin_ms >= 1000 && var.submit_payments_deadline_margin_ms < var.submit_payments_timeout_seconds * 1000
     error_message = "At least a second, and less than the function's whole time."
   }
 }
 
-variable "retry_delay_seconds" {
+variable "submit_payments_retry_delay_seconds" {
   description = "Delay before a record's first retry; later ones wait longer."
   type        = number
   default     = 30
 
   validation {
-    condition     = var.retry_delay_seconds >= 1 && var.retry_delay_seconds <= 15 * 60
+    condition     = var.submit_payments_retry_delay_seconds >= 1 && var.submit_payments_retry_delay_seconds <= 15 * 60
     error_message = "1 second to 15 minutes: retries without a delay outlast no outage."
   }
 }
 
-variable "record_concurrency" {
+variable "submit_payments_record_concurrency" {
   # A whole batch of the default size, and measured: at 5 ms a put, 1,000 records take 133 ms with 64, 101 with
   # 128 and no less with 256, which takes half as much memory again.
   description = "Records of one batch in progress at once."
@@ -280,12 +282,12 @@ variable "record_concurrency" {
   default     = 128
 
   validation {
-    condition     = var.record_concurrency >= 1 && var.record_concurrency <= 512
+    condition     = var.submit_payments_record_concurrency >= 1 && var.submit_payments_record_concurrency <= 512
     error_message = "1 to 512: above that connections are made anew instead of reused."
   }
 }
 
-variable "batch_size" {
+variable "submit_payments_batch_size" {
   # A record is under 10 KiB because the firewall refuses bodies over 8 KiB, so this stays below the 6 MB
   # that one invocation may carry.
   description = "Records of a batch at most."
@@ -293,12 +295,12 @@ variable "batch_size" {
   default     = 100
 
   validation {
-    condition     = var.batch_size >= 1 && var.batch_size <= 500
+    condition     = var.submit_payments_batch_size >= 1 && var.submit_payments_batch_size <= 500
     error_message = "1 to 500: more could exceed an invocation's 6 MB."
   }
 }
 
-variable "batch_window_seconds" {
+variable "submit_payments_batch_window_seconds" {
   # Under load batches fill before it is over, so a longer one saves hardly anything, and at low rates every
   # client waits for it. The original design says 20.
   description = "How long a batch is gathered."
@@ -306,52 +308,54 @@ variable "batch_window_seconds" {
   default     = 1
 
   validation {
-    condition     = var.batch_window_seconds >= 0 && var.batch_window_seconds <= 300
+    condition     = var.submit_payments_batch_window_seconds >= 0 && var.submit_payments_batch_window_seconds <= 300
     error_message = "Lambda takes 0 to 300 seconds."
   }
 }
 
-variable "maximum_concurrency" {
+variable "submit_payments_maximum_concurrency" {
   description = "Batches in progress at once. Bounds the pollers: a receive that the function refuses for want of concurrency counts towards the dead-letter queue."
   type        = number
   default     = 10
 
   validation {
-    condition     = var.maximum_concurrency >= 2 && var.maximum_concurrency <= 1000
+    condition     = var.submit_payments_maximum_concurrency >= 2 && var.submit_payments_maximum_concurrency <= 1000
     error_message = "Lambda takes 2 to 1,000."
   }
 }
 
-variable "reserved_concurrency" {
+variable "submit_payments_reserved_concurrency" {
   description = "Concurrency kept for the function, and its bound. Null: none kept, for accounts whose quota (10 to 50 in new ones) is too small to divide."
   type        = number
   default     = null
 
   validation {
-    condition     = var.reserved_concurrency == null ? true : var.reserved_concurrency >= 1
+    condition     = var.submit_payments_reserved_concurrency == null ? true : var.submit_payments_reserved_concurrency >= 1
     error_message = "Zero would stop the function while messages are received, until all are dead letters."
   }
 }
 
-variable "query_memory_megabytes" {
-  description = "Memory of the query function; processor time comes in proportion."
+# query-payments, behind the gateway.
+
+variable "query_payments_memory_megabytes" {
+  description = "Memory of the function; processor time comes in proportion."
   type        = number
   default     = 512
 
   validation {
-    condition     = var.query_memory_megabytes >= 128 && var.query_memory_megabytes <= 10240
+    condition     = var.query_payments_memory_megabytes >= 128 && var.query_payments_memory_megabytes <= 10240
     error_message = "Lambda takes 128 to 10,240 MB."
   }
 }
 
-variable "query_reserved_concurrency" {
+variable "query_payments_reserved_concurrency" {
   # A waiting client holds one environment for up to 25 s; a question without a wait takes milliseconds.
-  description = "Concurrency kept for the query function, and its bound: so many clients can wait at once. Null: none kept, for accounts whose quota (10 to 50 in new ones) is too small to divide."
+  description = "Concurrency kept for the function, and its bound: so many clients can wait at once. Null: none kept, for accounts whose quota (10 to 50 in new ones) is too small to divide."
   type        = number
   default     = null
 
   validation {
-    condition     = var.query_reserved_concurrency == null ? true : var.query_reserved_concurrency >= 1
+    condition     = var.query_payments_reserved_concurrency == null ? true : var.query_payments_reserved_concurrency >= 1
     error_message = "Zero would refuse every question."
   }
 }

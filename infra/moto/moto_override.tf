@@ -1,23 +1,23 @@
-# What moto cannot do, each with its reason: the only difference between what is deployed and what
-# scripts/check-infra applies to moto. Terraform merges this file over a copy of infra/; it is never read
-# in infra/ itself. Lines beginning with "drift:" are what a second plan finds because of moto, exactly, and
+# What moto cannot do, each with its reason: these files are the only difference between what is deployed and what
+# scripts/check-infra applies to moto. Terraform merges each over its neighbour in a copy of infra/; they are never
+# read in infra/ itself. Lines beginning with "drift:" are what a second plan finds because of moto, exactly, and
 # with "scan:" what checkov finds in that plan.
 
 # moto keeps which version an alias stood for when the mapping was made, instead of the alias.
-# drift: aws_lambda_event_source_mapping.submit_payments function_name
+# drift: aws_lambda_event_source_mapping.this["submit-payment"] function_name
 
 # moto returns the policy with other white space than it was given.
-# drift: aws_sqs_queue.submit_payment redrive_policy
+# drift: module.submit_payment_queue.aws_sqs_queue.main redrive_policy
 
 # moto forgets where a function logs.
-# drift: module.submit_payments.aws_lambda_function.this logging_config
-# drift: module.query_payments.aws_lambda_function.this logging_config
+# drift: module.function["submit-payments"].aws_lambda_function.this logging_config
+# drift: module.function["query-payments"].aws_lambda_function.this logging_config
 
 # moto forgets a deployment group's alarms, and invents a load balancer for it.
-# drift: module.submit_payments.aws_codedeploy_deployment_group.this alarm_configuration
-# drift: module.submit_payments.aws_codedeploy_deployment_group.this load_balancer_info
-# drift: module.query_payments.aws_codedeploy_deployment_group.this alarm_configuration
-# drift: module.query_payments.aws_codedeploy_deployment_group.this load_balancer_info
+# drift: module.function["submit-payments"].aws_codedeploy_deployment_group.this alarm_configuration
+# drift: module.function["submit-payments"].aws_codedeploy_deployment_group.this load_balancer_info
+# drift: module.function["query-payments"].aws_codedeploy_deployment_group.this alarm_configuration
+# drift: module.function["query-payments"].aws_codedeploy_deployment_group.this load_balancer_info
 
 terraform {
   # The state goes with the copy.
@@ -27,11 +27,6 @@ terraform {
 provider "aws" {
   # moto answers what it does not know with errors that the provider would retry for minutes.
   max_retries = 2
-}
-
-# The provider waits for this policy to be readable; moto never shows it.
-resource "aws_sqs_queue_redrive_allow_policy" "dead_letter" {
-  count = 0
 }
 
 # moto does not know scaling of DynamoDB's indexes and fails on the rest.

@@ -33,14 +33,18 @@ PLATFORM = {
 # How the SDK names operations on the wire (header X-Amz-Target).
 WIRE_NAMES = {"sqs": b"AmazonSQS", "dynamodb": b"DynamoDB_20120810"}
 
+SUBMIT_QUEUE = "module.submit_payment_queue.aws_sqs_queue.main"
+SUBMIT_FUNCTION = 'module.function["submit-payments"].aws_lambda_function.this'
+
 # What Lambda itself sets.
 LAMBDA_VARIABLES = {"AWS_REGION": "eu-west-2", "AWS_ACCESS_KEY_ID": "none", "AWS_SECRET_ACCESS_KEY": "none"}
 
 
 def main():
     state, document = (pathlib.Path(argument).read_text() for argument in sys.argv[1:])
-    resources = flat(json.loads(state)["values"]["root_module"])
-    document_is_rendered_as_everywhere(document, resources)
+    values = json.loads(state)["values"]
+    resources, queues = flat(values["root_module"]), values["outputs"]["queues"]["value"]
+    document_is_rendered_as_everywhere(document, resources, queues)
     functions = [resource for resource in resources if resource["type"] == "aws_lambda_function"]
     expect(functions, "the state has no function")
     with tempfile.TemporaryDirectory() as folder:
@@ -55,19 +59,24 @@ def main():
     alarms_name_their_runbook(resources)
 
 
-def document_is_rendered_as_everywhere(rendered, resources):
+def document_is_rendered_as_everywhere(rendered, resources, queues):
     """What Terraform deploys is what the local pipeline serves, given the same names: its own renderer is run."""
     [account] = {resource["values"]["arn"].split(":")[4] for resource in resources if resource["type"] == "aws_sqs_queue"}
     values = {
         "partition": "aws",
-        "region": one(resources, "aws_sqs_queue.submit_payment")["arn"].split(":")[3],
+        "region": one(resources, SUBMIT_QUEUE)["arn"].split(":")[3],
         "account_id": account,
-        "queue_name": one(resources, "aws_sqs_queue.submit_payment")["name"],
+        "queue_name": one(resources, SUBMIT_QUEUE)["name"],
         "gateway_role_arn": one(resources, "aws_iam_role.gateway")["arn"],
         "user_pool_arn": one(resources, "aws_cognito_user_pool.users")["arn"],
-        "query_function_arn": one(resources, "module.query_payments.aws_lambda_alias.live")["arn"],
         "allowed_origin": re.search(r"Access-Control-Allow-Origin: \"'(.*?)'\"", rendered).group(1),
     }
+    # Each function behind the gateway is named after its module's key.
+    behind_queues = {queue["function"] for queue in queues.values()}
+    for alias in (resource for resource in resources if resource["type"] == "aws_lambda_alias"):
+        if alias["values"]["function_name"] not in behind_queues:
+            name = re.search(r'\["([\w-]+)"\]', alias["address"]).group(1)
+            values[f"{name.replace('-', '_')}_arn"] = alias["values"]["arn"]
     render = ["cargo", "run", "--quiet", "--locked", "--package", "schema", "--example", "render", "--"]
     local = subprocess.run([*render, *(f"{name}={value}" for name, value in values.items())],
                            cwd=ROOT, capture_output=True, text=True)
@@ -120,8 +129,8 @@ def called_operations(program):
 
 
 def function_knows_the_receive_count(resources):
-    redrive = json.loads(one(resources, "aws_sqs_queue.submit_payment")["redrive_policy"])
-    variables = one(resources, "module.submit_payments.aws_lambda_function.this")["environment"][0]["variables"]
+    redrive = json.loads(one(resources, SUBMIT_QUEUE)["redrive_policy"])
+    variables = one(resources, SUBMIT_FUNCTION)["environment"][0]["variables"]
     same = variables["REMIT_RECEIVE_COUNT_MAX"] == str(redrive["maxReceiveCount"])
     expect(same, "the function's receive count is not the redrive policy's")
 
@@ -137,7 +146,7 @@ def metrics_shown_are_those_emitted(resources):
     alarmed = {resource["values"]["metric_name"] for resource in resources
                if resource["type"] == "aws_cloudwatch_metric_alarm" and resource["values"]["namespace"] == namespace}
     expect(alarmed and alarmed <= emitted, f"alarms on metrics that nobody emits: {sorted(alarmed - emitted)}")
-    name = one(resources, "module.submit_payments.aws_lambda_function.this")["function_name"]
+    name = one(resources, SUBMIT_FUNCTION)["function_name"]
     shown = set()
     for widget in json.loads(one(resources, "aws_cloudwatch_dashboard.this")["dashboard_body"])["widgets"]:
         for metric in widget["properties"]["metrics"]:

@@ -69,7 +69,7 @@ def main():
         ({"s3api get-bucket-versioning": {}}, {}, {}, "versions in states"),
         ({"lambda get-account-settings": {"AccountLimit": {"ConcurrentExecutions": 419}}}, {}, {}, "420 concurrent executions"),
         ({"lambda get-account-settings": {"AccountLimit": {"ConcurrentExecutions": 10}}},
-         {"TF_VAR_reserved_concurrency": "null", "TF_VAR_query_reserved_concurrency": "null"}, {}, "more concurrent executions than maximum_concurrency, 10"),
+         {"TF_VAR_submit_payments_reserved_concurrency": "null", "TF_VAR_query_payments_reserved_concurrency": "null"}, {}, "more concurrent executions than maximum_concurrency, 10"),
         ({"apigateway get-account": {"throttleSettings": {"rateLimit": 100.0, "burstLimit": 5000}}}, {}, {}, "at least throttle_rate, 500"),
         ({}, {"TF_VAR_manage_account_log_role": "false"}, {}, "a role as which API Gateway writes logs"),
         ({"cognito-idp describe-user-pool-domain": {"DomainDescription": {"AWSAccountId": "210987654321"}}}, {}, {}, "the sign-in domain remit-ours"),

@@ -30,8 +30,9 @@ with open({world!r}) as file:
     world = json.load(file)
 if sys.argv[0].endswith("terraform"):
     releases = {{"application": "remit", "functions": {{name: name for name in world["functions"]}}}}
-    print(json.dumps({{"releases": {{"value": releases}}, "queue_url": {{"value": "queue"}},
-                      "dead_letter_queue_url": {{"value": "dlq"}}}}))
+    queues = {{name: {{"function": name, "url": f"{{name}}-queue", "dead_letter_url": f"{{name}}-dlq"}}
+              for name in ("submit", "deliver")}}
+    print(json.dumps({{"releases": {{"value": releases}}, "queues": {{"value": queues}}}}))
     sys.exit()
 
 service, command, *words = sys.argv[1:]
@@ -114,8 +115,11 @@ CASES = [
     (["--despite-alarms"], world(alarms=True), True, "!!! --despite-alarms", ["version 2"]),
     # A stricter rule.
     (["--when-drained"], world(), True, "submit: version 2 serves", ["version 2"]),
-    (["--when-drained"], world(messages={"queue": "3"}), False, "3 on the queue, 0 dead letters", []),
-    (["--when-drained"], world(messages={"dlq": "1"}), False, "0 on the queue, 1 dead letters", []),
+    (["--when-drained"], world(messages={"submit-queue": "3"}), False, "3 on submit-queue, 0 dead letters", []),
+    (["--when-drained"], world(messages={"submit-dlq": "1"}), False, "0 on submit-queue, 1 dead letters", []),
+    # What another function takes is not judged by this one.
+    (["--when-drained"], world(messages={"deliver-queue": "1"}), True, "submit: version 2 serves", ["version 2"]),
+    (["--when-drained", "query", "2"], world(messages={"submit-queue": "3"}), True, "query: version 2 serves", ["version 2"]),
 ]
 
 

@@ -37,11 +37,11 @@ mock_provider "aws" {
     values = { arn = "arn:aws:sns:eu-west-2:123456789012:page" }
   }
   override_resource {
-    target = aws_sqs_queue.submit_payment
+    target = module.submit_payment_queue.aws_sqs_queue.main
     values = { arn = "arn:aws:sqs:eu-west-2:123456789012:queue", url = "https://sqs/queue" }
   }
   override_resource {
-    target = aws_sqs_queue.dead_letter
+    target = module.submit_payment_queue.aws_sqs_queue.dead_letter
     values = { arn = "arn:aws:sqs:eu-west-2:123456789012:dlq", url = "https://sqs/dlq" }
   }
   override_resource {
@@ -61,19 +61,23 @@ mock_provider "aws" {
     values = { arn = "arn:aws:iam::123456789012:role/operator" }
   }
   override_resource {
-    target = module.submit_payments.aws_iam_role.this
+    target = module.function["submit-payments"].aws_iam_role.this
     values = { arn = "arn:aws:iam::123456789012:role/function" }
   }
   override_resource {
-    target = module.submit_payments.aws_lambda_function.this
+    target = module.function["query-payments"].aws_iam_role.this
+    values = { arn = "arn:aws:iam::123456789012:role/query-function" }
+  }
+  override_resource {
+    target = module.function["submit-payments"].aws_lambda_function.this
     values = { arn = "arn:aws:lambda:eu-west-2:123456789012:function:submit-payments" }
   }
   override_resource {
-    target = module.query_payments.aws_lambda_function.this
+    target = module.function["query-payments"].aws_lambda_function.this
     values = { arn = "arn:aws:lambda:eu-west-2:123456789012:function:query-payments" }
   }
   override_resource {
-    target = module.query_payments.aws_lambda_alias.live
+    target = module.function["query-payments"].aws_lambda_alias.live
     values = { arn = "arn:aws:lambda:eu-west-2:123456789012:function:query-payments:live" }
   }
   override_resource {
@@ -153,16 +157,16 @@ run "stack" {
       local.parsed_document.paths[path].get["x-amazon-apigateway-integration"].type == "aws_proxy",
       strcontains(local.parsed_document.paths[path].get["x-amazon-apigateway-integration"].uri, "function:query-payments:live/invocations"),
       local.parsed_document.paths[path].get.security == [{ users = ["payments/read"] }],
-      local.parsed_document.paths[path].get["x-amazon-apigateway-integration"].timeoutInMillis > module.query_payments.timeout_seconds * 1000,
+      local.parsed_document.paths[path].get["x-amazon-apigateway-integration"].timeoutInMillis > module.function["query-payments"].timeout_seconds * 1000,
     ])])
     error_message = "Queries go to the alias of their function, for tokens that may read, and its time ends first."
   }
   assert {
-    condition     = one([for parameter in local.parsed_document.paths["/payments/{paymentId}"].get.parameters : parameter.schema.maximum if parameter.name == "wait"]) + 2 < module.query_payments.timeout_seconds
+    condition     = one([for parameter in local.parsed_document.paths["/payments/{paymentId}"].get.parameters : parameter.schema.maximum if parameter.name == "wait"]) + 2 < module.function["query-payments"].timeout_seconds
     error_message = "The function has time left when the longest wait is over."
   }
   assert {
-    condition     = module.query_payments.variables.REMIT_BATCH_WINDOW_SECONDS == tostring(aws_lambda_event_source_mapping.submit_payments.maximum_batching_window_in_seconds)
+    condition     = module.function["query-payments"].variables.REMIT_BATCH_WINDOW_SECONDS == tostring(aws_lambda_event_source_mapping.this["submit-payment"].maximum_batching_window_in_seconds)
     error_message = "Retry-After comes from the batching window."
   }
 
@@ -184,10 +188,10 @@ run "stack" {
     error_message = "The access log names no person."
   }
   assert {
-    condition = alltrue([for days in [
+    condition = alltrue([for days in flatten([
       aws_cloudwatch_log_group.access.retention_in_days, aws_cloudwatch_log_group.execution.retention_in_days,
-      aws_cloudwatch_log_group.firewall.retention_in_days, module.submit_payments.log_retention_days,
-    ] : days == var.log_retention_days])
+      aws_cloudwatch_log_group.firewall.retention_in_days, values(module.function)[*].log_retention_days,
+    ]) : days == var.log_retention_days])
     error_message = "Logs end."
   }
   assert {
@@ -240,53 +244,53 @@ run "stack" {
 
   # The queues.
   assert {
-    condition     = aws_sqs_queue.submit_payment.visibility_timeout_seconds >= 6 * 15 + 1
+    condition     = module.submit_payment_queue.main.visibility_timeout_seconds >= 6 * 15 + 1
     error_message = "Messages must not come back while they are processed."
   }
   assert {
-    condition     = aws_sqs_queue.submit_payment.message_retention_seconds == 604800 && aws_sqs_queue.dead_letter.message_retention_seconds == 1209600
+    condition     = module.submit_payment_queue.main.message_retention_seconds == 604800 && module.submit_payment_queue.dead_letter.message_retention_seconds == 1209600
     error_message = "Seven days, and fourteen for dead letters."
   }
   assert {
-    condition     = aws_sqs_queue.submit_payment.kms_master_key_id == aws_kms_key.queues.arn && aws_sqs_queue.dead_letter.kms_master_key_id == aws_kms_key.queues.arn
-    error_message = "Both queues are encrypted with our key."
+    condition     = alltrue([for queue in local.queues : queue.main.kms_master_key_id == aws_kms_key.queues.arn && queue.dead_letter.kms_master_key_id == aws_kms_key.queues.arn])
+    error_message = "All queues are encrypted with our key."
   }
   assert {
-    condition     = jsondecode(aws_sqs_queue.submit_payment.redrive_policy) == { deadLetterTargetArn = "arn:aws:sqs:eu-west-2:123456789012:dlq", maxReceiveCount = 5 }
+    condition     = jsondecode(module.submit_payment_queue.main.redrive_policy) == { deadLetterTargetArn = "arn:aws:sqs:eu-west-2:123456789012:dlq", maxReceiveCount = 5 }
     error_message = "Crashes end on the dead-letter queue after five receives."
   }
   assert {
-    condition     = jsondecode(aws_sqs_queue_redrive_allow_policy.dead_letter.redrive_allow_policy) == { redrivePermission = "byQueue", sourceQueueArns = ["arn:aws:sqs:eu-west-2:123456789012:queue"] }
+    condition     = module.submit_payment_queue.policies.redrive_allow == { redrivePermission = "byQueue", sourceQueueArns = ["arn:aws:sqs:eu-west-2:123456789012:queue"] }
     error_message = "No other queue dies here."
   }
   assert {
-    condition = jsondecode(aws_sqs_queue_policy.submit_payment.policy).Statement == [
+    condition = module.submit_payment_queue.policies.main == [
       { Sid = "DenyWithoutTls", Effect = "Deny", Principal = "*", Action = "sqs:*", Resource = "arn:aws:sqs:eu-west-2:123456789012:queue", Condition = { Bool = { "aws:SecureTransport" = "false" } } },
-      { Sid = "DenySendersButGatewayAndOperator", Effect = "Deny", Principal = "*", Action = "sqs:SendMessage", Resource = "arn:aws:sqs:eu-west-2:123456789012:queue", Condition = { ArnNotEquals = { "aws:PrincipalArn" = ["arn:aws:iam::123456789012:role/gateway", "arn:aws:iam::123456789012:role/operator"] } } },
+      { Sid = "DenyOtherSenders", Effect = "Deny", Principal = "*", Action = "sqs:SendMessage", Resource = "arn:aws:sqs:eu-west-2:123456789012:queue", Condition = { ArnNotEquals = { "aws:PrincipalArn" = ["arn:aws:iam::123456789012:role/gateway", "arn:aws:iam::123456789012:role/operator"] } } },
     ]
     error_message = "Nobody else sends payments, and nobody without TLS."
   }
   assert {
-    condition = jsondecode(aws_sqs_queue_policy.dead_letter.policy).Statement == [
+    condition = module.submit_payment_queue.policies.dead_letter == [
       { Sid = "DenyWithoutTls", Effect = "Deny", Principal = "*", Action = "sqs:*", Resource = "arn:aws:sqs:eu-west-2:123456789012:dlq", Condition = { Bool = { "aws:SecureTransport" = "false" } } },
-      { Sid = "DenySendersButFunction", Effect = "Deny", Principal = "*", Action = "sqs:SendMessage", Resource = "arn:aws:sqs:eu-west-2:123456789012:dlq", Condition = { ArnNotEquals = { "aws:PrincipalArn" = ["arn:aws:iam::123456789012:role/function"] } } },
+      { Sid = "DenyOtherSenders", Effect = "Deny", Principal = "*", Action = "sqs:SendMessage", Resource = "arn:aws:sqs:eu-west-2:123456789012:dlq", Condition = { ArnNotEquals = { "aws:PrincipalArn" = ["arn:aws:iam::123456789012:role/function"] } } },
     ]
     error_message = "Nobody but the function sends dead letters."
   }
 
   # From the queue to the function.
   assert {
-    condition     = aws_lambda_event_source_mapping.submit_payments.function_response_types == toset(["ReportBatchItemFailures"])
+    condition     = aws_lambda_event_source_mapping.this["submit-payment"].function_response_types == toset(["ReportBatchItemFailures"])
     error_message = "Without it a report of failures acknowledges the batch."
   }
   assert {
-    condition     = aws_lambda_event_source_mapping.submit_payments.function_name == "arn:aws:lambda:eu-west-2:123456789012:function:submit-payments:live"
+    condition     = aws_lambda_event_source_mapping.this["submit-payment"].function_name == "arn:aws:lambda:eu-west-2:123456789012:function:submit-payments:live"
     error_message = "The mapping invokes the alias, or no release would be a canary."
   }
   assert {
     condition = [
-      aws_lambda_event_source_mapping.submit_payments.batch_size, aws_lambda_event_source_mapping.submit_payments.maximum_batching_window_in_seconds,
-      one(aws_lambda_event_source_mapping.submit_payments.scaling_config).maximum_concurrency, module.submit_payments.reserved_concurrency,
+      aws_lambda_event_source_mapping.this["submit-payment"].batch_size, aws_lambda_event_source_mapping.this["submit-payment"].maximum_batching_window_in_seconds,
+      one(aws_lambda_event_source_mapping.this["submit-payment"].scaling_config).maximum_concurrency, module.function["submit-payments"].reserved_concurrency,
     ] == [100, 1, 10, 20]
     error_message = "Batches, window, pollers, reserved concurrency."
   }
@@ -295,17 +299,17 @@ run "stack" {
     error_message = "Destroying leaves no setting that points to a role that is gone."
   }
   assert {
-    condition     = module.query_payments.reserved_concurrency == 300
+    condition     = module.function["query-payments"].reserved_concurrency == 300
     error_message = "Several hundred clients can wait at once, from a reserve of their own."
   }
   assert {
-    condition     = module.submit_payments.variables.REMIT_RECEIVE_COUNT_MAX == "5"
+    condition     = module.function["submit-payments"].variables.REMIT_RECEIVE_COUNT_MAX == "5"
     error_message = "The function knows the redrive policy's count."
   }
 
   # Who may do what: every action with every resource.
   assert {
-    condition = toset(flatten([for statement in module.submit_payments.policy_statements : [
+    condition = toset(flatten([for statement in module.function["submit-payments"].policy_statements : [
       for action in flatten([statement.Action]) : [for resource in flatten([statement.Resource]) : "${action} ${resource}"]
       ]])) == toset([
       "dynamodb:GetItem arn:aws:dynamodb:eu-west-2:123456789012:table/payments",
@@ -328,7 +332,7 @@ run "stack" {
     error_message = "The function's role."
   }
   assert {
-    condition = toset(flatten([for statement in module.query_payments.policy_statements : [
+    condition = toset(flatten([for statement in module.function["query-payments"].policy_statements : [
       for action in flatten([statement.Action]) : [for resource in flatten([statement.Resource]) : "${action} ${resource}"]
       ]])) == toset([
       "dynamodb:BatchGetItem arn:aws:dynamodb:eu-west-2:123456789012:table/payments",
@@ -350,21 +354,20 @@ run "stack" {
   assert {
     condition = toset(flatten([for statement in jsondecode(aws_iam_role_policy.gateway.policy).Statement : [
       for action in flatten([statement.Action]) : [for resource in flatten([statement.Resource]) : "${action} ${resource}"]
-      ]])) == toset([
+      ]])) == toset(concat([
       "kms:Decrypt arn:aws:kms:eu-west-2:123456789012:key/queues",
       "kms:GenerateDataKey arn:aws:kms:eu-west-2:123456789012:key/queues",
-      "lambda:InvokeFunction arn:aws:lambda:eu-west-2:123456789012:function:query-payments:live",
       "sqs:SendMessage arn:aws:sqs:eu-west-2:123456789012:queue",
-    ])
+    ], [for name in local.gateway_functions : "lambda:InvokeFunction ${module.function[name].alias_arn}"]))
     error_message = "The gateway's role."
   }
   assert {
     condition = toset(flatten([for statement in jsondecode(aws_iam_role_policy.operator[0].policy).Statement : [
       for action in flatten([statement.Action]) : [for resource in flatten([statement.Resource]) : "${action} ${resource}"]
       ]])) == toset(concat(
-      [for action in ["CancelMessageMoveTask", "ChangeMessageVisibility", "DeleteMessage", "GetQueueAttributes", "GetQueueUrl", "ListMessageMoveTasks", "ReceiveMessage", "StartMessageMoveTask"] :
-      "sqs:${action} arn:aws:sqs:eu-west-2:123456789012:dlq"],
-      [for action in ["GetQueueAttributes", "GetQueueUrl", "SendMessage"] : "sqs:${action} arn:aws:sqs:eu-west-2:123456789012:queue"],
+      flatten([for action in ["CancelMessageMoveTask", "ChangeMessageVisibility", "DeleteMessage", "GetQueueAttributes", "GetQueueUrl", "ListMessageMoveTasks", "ReceiveMessage", "StartMessageMoveTask"] :
+      [for queue in local.queues : "sqs:${action} ${queue.dead_letter.arn}"]]),
+      flatten([for action in ["GetQueueAttributes", "GetQueueUrl", "SendMessage"] : [for queue in local.queues : "sqs:${action} ${queue.main.arn}"]]),
       [for access in [
         "BatchGetItem payments", "GetItem payments", "Query payments", "Query payments/index/byUser",
         "GetItem refusals", "PutItem refusals", "Query refusals", "Query refusals/index/byUser", "Query refusals/index/held", "Scan refusals/index/held",
@@ -389,12 +392,12 @@ run "stack" {
   assert {
     condition = toset(flatten([for statement in jsondecode(aws_iam_role_policy.release.policy).Statement : [
       for action in flatten([statement.Action]) : [for resource in flatten([statement.Resource]) : "${action} ${resource}"] if startswith(action, "lambda:")
-      ]])) == toset(flatten([for function in ["submit-payments", "query-payments"] : [
-      "lambda:GetAlias arn:aws:lambda:eu-west-2:123456789012:function:${function}",
-      "lambda:GetAlias arn:aws:lambda:eu-west-2:123456789012:function:${function}:live",
-      "lambda:UpdateAlias arn:aws:lambda:eu-west-2:123456789012:function:${function}",
-      "lambda:UpdateAlias arn:aws:lambda:eu-west-2:123456789012:function:${function}:live",
-      "lambda:GetProvisionedConcurrencyConfig arn:aws:lambda:eu-west-2:123456789012:function:${function}:live",
+      ]])) == toset(flatten([for function in module.function : [
+      "lambda:GetAlias ${function.arn}",
+      "lambda:GetAlias ${function.alias_arn}",
+      "lambda:UpdateAlias ${function.arn}",
+      "lambda:UpdateAlias ${function.alias_arn}",
+      "lambda:GetProvisionedConcurrencyConfig ${function.alias_arn}",
     ]]))
     error_message = "CodeDeploy moves aliases, and is asked about the functions when it does."
   }
@@ -406,6 +409,16 @@ run "stack" {
       ]],
     ]))
     error_message = "Keys rotate, and but for these two serve nobody without a condition."
+  }
+  assert {
+    condition = { for key, policy in { queues = aws_kms_key_policy.queues, tables = aws_kms_key_policy.tables, functions = aws_kms_key_policy.functions } :
+      key => toset(jsondecode(policy.policy).Statement[1].Principal.AWS)
+      } == {
+      queues    = toset(concat(["arn:aws:iam::123456789012:role/gateway", "arn:aws:iam::123456789012:role/operator"], [for name, function in local.functions : module.function[name].role_arn if contains(function.keys, "queues")]))
+      tables    = toset(concat(["arn:aws:iam::123456789012:role/operator"], [for name, function in local.functions : module.function[name].role_arn if contains(function.keys, "tables")]))
+      functions = toset(values(module.function)[*].role_arn)
+    }
+    error_message = "A key serves the functions that use it, and no other."
   }
 
   # The tables.
@@ -440,46 +453,81 @@ run "stack" {
     error_message = "On demand there is no capacity to run out of while it scales."
   }
 
+  # The functions, and what follows from the map for each of them.
+  assert {
+    condition     = [local.queue_functions, local.gateway_functions, keys(local.queues)] == [["submit-payments"], ["query-payments"], ["submit-payment"]]
+    error_message = "These take from queues, those are asked through the gateway, and these are the queues."
+  }
+  assert {
+    condition = { for name, function in module.function : name => function.release_alarms } == {
+      for name in keys(local.functions) : name => toset([for alarm in concat(
+        ["${name}-errors"],
+        contains(local.queue_functions, name) ? ["${name}-dead-lettered"] : [],
+        [for queue, taken in local.queues : "${queue}-queue-late" if taken.function == name],
+      ) : "remit-production-${alarm}"])
+    }
+    error_message = "A release is taken back by its own function's alarms, and by no other's."
+  }
+  assert {
+    condition     = alltrue([for function in module.function : length(function.release_alarms) >= 1 && length(function.release_alarms) <= 10])
+    error_message = "CodeDeploy watches at most ten alarms of a function."
+  }
+  assert {
+    condition = toset(flatten([for statement in jsondecode(aws_iam_role_policy.release.policy).Statement : statement.Resource if statement.Sid == "WatchAlarms"])) == toset([
+      for alarm in flatten([for function in module.function : tolist(function.release_alarms)]) : "arn:aws:cloudwatch:eu-west-2:123456789012:alarm:${alarm}"
+    ])
+    error_message = "CodeDeploy may look at the alarms that it watches."
+  }
+  assert {
+    condition = alltrue([for name, function in module.function : alltrue([
+      contains([for widget in local.widgets : widget.title], "Function: ${name}"),
+      contains(aws_cloudwatch_query_definition.one_payment.log_group_names, function.log_group_name),
+      output.releases.functions[function.name] == function.deployment_group_name,
+    ])])
+    error_message = "Every function has its graph, its logs in the saved query, and is known to scripts/release."
+  }
+
   # Who gets up.
   assert {
-    condition = toset([for key, alarm in local.alarms : "${key} > ${alarm.threshold}" if alarm.kind == "page"]) == toset([
-      "dead-letters-waiting > 0",
-      "payments-dead-lettered > 0",
-      "unverified-messages > 0",
-      "owner-mismatch-rate > 20",
-      "payments-late > 300",
-      "function-errors > 0.01",
-      "function-throttles > 0",
-      "submissions-failing > 0.005",
-      "submissions-mostly-refused > 0.5",
-      "submissions-none-accepted > 0",
-      "questions-failing > 0.05",
-      "payments-table-errors > 0",
-      "refusals-table-errors > 0",
-      "payments-table-writes-throttled > 0",
-      "payments-index-writes-throttled > 0",
-      "refusals-table-writes-throttled > 0",
-      "refusals-index-writes-throttled > 0",
-      "held-index-writes-throttled > 0",
-    ])
+    condition = toset([for key, alarm in local.alarms : "${key} > ${alarm.threshold}" if alarm.kind == "page"]) == toset(concat(
+      flatten([for name in local.queue_functions : ["${name}-errors > 0.01", "${name}-throttles > 0", "${name}-dead-lettered > 0"]]),
+      [for name in keys(local.queues) : "${name}-dlq-waiting > 0"],
+      [
+        "submit-payment-queue-late > 300",
+        "unverified-messages > 0",
+        "owner-mismatch-rate > 20",
+        "submissions-failing > 0.005",
+        "submissions-mostly-refused > 0.5",
+        "submissions-none-accepted > 0",
+        "questions-failing > 0.05",
+        "payments-table-errors > 0",
+        "refusals-table-errors > 0",
+        "payments-table-writes-throttled > 0",
+        "payments-index-writes-throttled > 0",
+        "refusals-table-writes-throttled > 0",
+        "refusals-index-writes-throttled > 0",
+        "held-index-writes-throttled > 0",
+      ],
+    ))
     error_message = "Pages."
   }
   assert {
-    condition = toset([for key, alarm in local.alarms : "${key} > ${alarm.threshold}" if alarm.kind == "ticket"]) == toset([
-      "owner-mismatches > 0",
-      "conflicts > 5",
-      "submissions-refused > 0.1",
-      "function-slow > 9600",
-      "query-errors > 0.01",
-      "query-throttles > 0",
-      "payments-table-reads-throttled > 0",
-      "payments-index-reads-throttled > 0",
-      "refusals-table-reads-throttled > 0",
-      "refusals-index-reads-throttled > 0",
-      "held-index-reads-throttled > 0",
-      "waits-nearly-full > 240",
-      "dead-letters-ageing > 604800",
-    ])
+    condition = toset([for key, alarm in local.alarms : "${key} > ${alarm.threshold}" if alarm.kind == "ticket"]) == toset(concat(
+      flatten([for name in local.gateway_functions : ["${name}-errors > 0.01", "${name}-throttles > 0"]]),
+      [for name in keys(local.queues) : "${name}-dlq-ageing > 604800"],
+      [
+        "query-payments-nearly-full > 240",
+        "submit-payments-slow > 9600",
+        "owner-mismatches > 0",
+        "conflicts > 5",
+        "submissions-refused > 0.1",
+        "payments-table-reads-throttled > 0",
+        "payments-index-reads-throttled > 0",
+        "refusals-table-reads-throttled > 0",
+        "refusals-index-reads-throttled > 0",
+        "held-index-reads-throttled > 0",
+      ],
+    ))
     error_message = "Tickets."
   }
   assert {
@@ -491,29 +539,25 @@ run "stack" {
   }
   assert {
     condition = alltrue(concat(
-      [for key, alarm in aws_cloudwatch_metric_alarm.this : endswith(alarm.alarm_description, "infra/RUNBOOKS.md#${key}")],
-      [for key, alarm in aws_cloudwatch_metric_alarm.capacity : endswith(alarm.alarm_description, "infra/RUNBOOKS.md#${key}")],
+      [for key, alarm in aws_cloudwatch_metric_alarm.this : endswith(alarm.alarm_description, "infra/RUNBOOKS.md#${local.runbook[key]}")],
+      [for key, alarm in aws_cloudwatch_metric_alarm.capacity : endswith(alarm.alarm_description, "infra/RUNBOOKS.md#${local.runbook[key]}")],
     ))
     error_message = "Every alarm names its runbook."
   }
   assert {
     condition = { for key, alarm in aws_cloudwatch_metric_alarm.this : key => {
       for query in alarm.metric_query : query.id => coalesce(query.expression, try("${one(query.metric).metric_name} ${one(query.metric).stat} ${try(one(query.metric).dimensions.Method, one(query.metric).dimensions.FunctionName)}", null))
-      } if length(alarm.metric_query) > 0 } == {
+      } if length(alarm.metric_query) > 0 } == merge({
       submissions-none-accepted  = { ratio = "IF((requests >= 10) AND (refused + failed >= requests), 1, 0)", requests = "Count SampleCount PUT", refused = "4XXError Sum PUT", failed = "5XXError Sum PUT" }
       submissions-mostly-refused = { ratio = "IF(requests >= 20, refused / requests, 0)", requests = "Count SampleCount PUT", refused = "4XXError Sum PUT", failed = "5XXError Sum PUT" }
-      function-errors            = { ratio = "IF(errors >= 2, errors / invocations, 0)", errors = "Errors Sum remit-production-submit-payments", invocations = "Invocations Sum remit-production-submit-payments" }
-      query-errors               = { ratio = "IF(errors >= 2, errors / invocations, 0)", errors = "Errors Sum remit-production-query-payments", invocations = "Invocations Sum remit-production-query-payments" }
-    } && alltrue([for alarm in aws_cloudwatch_metric_alarm.this : length([for query in alarm.metric_query : query.id if query.return_data == true]) <= 1])
+      }, { for name in keys(local.functions) : "${name}-errors" => {
+        ratio = "IF(errors >= 2, errors / invocations, 0)", errors = "Errors Sum remit-production-${name}", invocations = "Invocations Sum remit-production-${name}"
+    } }) && alltrue([for alarm in aws_cloudwatch_metric_alarm.this : length([for query in alarm.metric_query : query.id if query.return_data == true]) <= 1])
     error_message = "What is a ratio is alarmed as one."
   }
   assert {
     condition     = aws_api_gateway_method_settings.all.settings[0].metrics_enabled && aws_api_gateway_method_settings.submit.settings[0].metrics_enabled
     error_message = "Without them a method has no metrics, and its alarms never go off."
-  }
-  assert {
-    condition     = length(local.release.alarms) >= 4 && length(local.release.alarms) <= 10
-    error_message = "CodeDeploy watches at most ten alarms."
   }
 }
 
@@ -523,7 +567,7 @@ run "without_protection_queues_and_keys_may_go" {
     deletion_protection = false
   }
   assert {
-    condition     = length(terraform_data.protection) == 6 && alltrue([for protection in terraform_data.protection : protection.output == false])
+    condition     = length(terraform_data.protection) == 4 + 2 * length(local.queues) && alltrue([for protection in terraform_data.protection : protection.output == false])
     error_message = "The protection is lifted by an apply."
   }
 }
@@ -531,13 +575,13 @@ run "without_protection_queues_and_keys_may_go" {
 run "accounts_differ_in_quotas_and_identity_providers" {
   command = plan
   variables {
-    reserved_concurrency       = null
-    query_reserved_concurrency = null
-    operator_user_arns         = []
-    operator_session_tag       = { key = "team", value = "payments" }
+    submit_payments_reserved_concurrency = null
+    query_payments_reserved_concurrency  = null
+    operator_user_arns                   = []
+    operator_session_tag                 = { key = "team", value = "payments" }
   }
   assert {
-    condition     = alltrue([for reserved in [module.submit_payments.reserved_concurrency, module.query_payments.reserved_concurrency] : coalesce(reserved, -1) == -1])
+    condition     = alltrue([for reserved in values(module.function)[*].reserved_concurrency : coalesce(reserved, -1) == -1])
     error_message = "A new account has no concurrency to divide."
   }
   assert {
@@ -607,6 +651,10 @@ run "provisioned_tables_scale_with_every_index" {
     condition     = length(aws_cloudwatch_metric_alarm.capacity) > 0
     error_message = "What is provisioned is watched."
   }
+  assert {
+    condition     = toset(flatten(regexall("(?m)^### (.+)$", file("${path.module}/RUNBOOKS.md")))) == toset(values(local.runbook))
+    error_message = "Every alarm has its section in RUNBOOKS.md, and every section its alarm."
+  }
 }
 
 run "names_that_an_account_has_once_carry_the_region" {
@@ -615,13 +663,13 @@ run "names_that_an_account_has_once_carry_the_region" {
     region = "eu-west-1"
   }
   assert {
-    condition = toset([
+    condition = toset(concat([
       aws_iam_role.gateway.name, aws_iam_role.gateway_logs[0].name, aws_iam_role.release.name, aws_iam_role.operator[0].name,
-      module.submit_payments.role_name, module.query_payments.role_name, aws_cloudwatch_dashboard.this.dashboard_name,
-      ]) == toset([
-      "remit-production-eu-west-1-gateway", "remit-production-eu-west-1-gateway-logs", "remit-production-eu-west-1-release", "remit-production-eu-west-1-operator",
-      "remit-production-eu-west-1-submit-payments", "remit-production-eu-west-1-query-payments", "remit-production-eu-west-1",
-    ])
+      aws_cloudwatch_dashboard.this.dashboard_name,
+      ], values(module.function)[*].role_name)) == toset(concat([
+      "remit-production-eu-west-1-gateway", "remit-production-eu-west-1-gateway-logs", "remit-production-eu-west-1-release",
+      "remit-production-eu-west-1-operator", "remit-production-eu-west-1",
+    ], [for name in keys(local.functions) : "remit-production-eu-west-1-${name}"]))
     error_message = "The same environment can stand in two Regions of an account."
   }
 }

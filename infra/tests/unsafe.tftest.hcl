@@ -13,15 +13,26 @@ variables {
 run "visibility_below_six_timeouts_and_the_window_is_refused" {
   command = plan
   variables {
-    visibility_timeout_seconds = 30
+    submit_payment_queue_visibility_timeout_seconds = 30
   }
-  expect_failures = [aws_lambda_event_source_mapping.submit_payments]
+  expect_failures = [aws_lambda_event_source_mapping.this]
 }
 
 run "dead_letters_kept_no_longer_than_messages_are_refused" {
   command = plan
+  # A failure inside a module cannot be expected from outside.
+  module {
+    source = "./modules/queue"
+  }
   variables {
+    name                          = "some"
+    key_arn                       = "arn:aws:kms:eu-west-2:123456789012:key/1"
+    retention_seconds             = 7 * 24 * 60 * 60
     dead_letter_retention_seconds = 7 * 24 * 60 * 60
+    visibility_timeout_seconds    = 2 * 60
+    receive_count_max             = 5
+    sender_arns                   = []
+    dead_letter_sender_arns       = []
   }
   expect_failures = [aws_sqs_queue.dead_letter]
 }
@@ -29,17 +40,17 @@ run "dead_letters_kept_no_longer_than_messages_are_refused" {
 run "large_batch_without_window_is_refused" {
   command = plan
   variables {
-    batch_window_seconds = 0
+    submit_payments_batch_window_seconds = 0
   }
-  expect_failures = [aws_lambda_event_source_mapping.submit_payments]
+  expect_failures = [aws_lambda_event_source_mapping.this]
 }
 
 run "more_pollers_than_reserved_concurrency_are_refused" {
   command = plan
   variables {
-    maximum_concurrency = 21
+    submit_payments_maximum_concurrency = 21
   }
-  expect_failures = [aws_lambda_event_source_mapping.submit_payments]
+  expect_failures = [aws_lambda_event_source_mapping.this]
 }
 
 run "provisioned_writes_below_the_throttle_are_refused" {
@@ -61,9 +72,9 @@ run "a_minimum_above_its_maximum_is_refused" {
 run "three_receives_are_refused" {
   command = plan
   variables {
-    receive_count_max = 3
+    submit_payment_queue_receive_count_max = 3
   }
-  expect_failures = [var.receive_count_max]
+  expect_failures = [var.submit_payment_queue_receive_count_max]
 }
 
 run "a_wildcard_origin_is_refused" {
@@ -97,7 +108,7 @@ run "production_that_pages_nobody_and_has_no_operator_is_refused" {
     operator_user_arns = []
     operator_role_arns = []
   }
-  expect_failures = [aws_sns_topic.page, aws_sqs_queue_policy.dead_letter]
+  expect_failures = [aws_sns_topic.page, output.operator_role_arn]
 }
 
 run "operators_and_pages_that_nobody_is_are_refused" {

@@ -122,7 +122,7 @@ mod tests {
     #[test]
     fn the_document_has_exactly_the_placeholders_that_terraform_gives() {
         let names = "partition region account_id queue_name gateway_role_arn user_pool_arn \
-                     query_function_arn allowed_origin";
+                     query_payments_arn allowed_origin";
         let values: Vec<(&str, &str)> = names.split_whitespace().map(|name| (name, "v")).collect();
         let rendered = render(TEXT, &values).expect("every placeholder has a value");
         assert!(!rendered.contains("${"));

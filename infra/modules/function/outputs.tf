@@ -48,6 +48,11 @@ output "deployment_group_name" {
   value       = aws_codedeploy_deployment_group.this.deployment_group_name
 }
 
+output "release_alarms" {
+  description = "The alarms that take the function's release back."
+  value       = toset(flatten(aws_codedeploy_deployment_group.this.alarm_configuration[*].alarms))
+}
+
 output "policy_statements" {
   description = "All that the function may do."
   value       = jsondecode(aws_iam_role_policy.this.policy).Statement

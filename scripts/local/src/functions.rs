@@ -80,7 +80,7 @@ pub const FUNCTIONS: &[FunctionEntry] = &[
         memory_mb: 512,
         // A client that waits takes one for as long as it waits.
         processes: |_| 4,
-        trigger: Trigger::Route { placeholder: "query_function_arn" },
+        trigger: Trigger::Route { placeholder: "query_payments_arn" },
         // It only reads, so there is nothing for a fault to break.
         meets_faults: false,
     },
@@ -228,14 +228,14 @@ mod tests {
     fn what_repeats_a_variable_of_terraform_has_its_value() {
         let (submit, query, queue) = (entry(SUBMIT), entry("query-payments"), main_queue());
         let repeated = [
-            ("function_timeout_seconds", submit.timeout.as_secs()),
-            ("memory_megabytes", u64::from(submit.memory_mb)),
-            ("deadline_margin_ms", number(submit, "REMIT_DEADLINE_MARGIN_MS")),
-            ("record_concurrency", number(submit, "REMIT_CONCURRENCY")),
-            ("receive_count_max", number(submit, "REMIT_RECEIVE_COUNT_MAX")),
-            ("query_memory_megabytes", u64::from(query.memory_mb)),
-            ("queue_retention_seconds", queue.retention.as_secs()),
-            ("dead_letter_retention_seconds", queue.dead_letter_retention.as_secs()),
+            ("submit_payments_timeout_seconds", submit.timeout.as_secs()),
+            ("submit_payments_memory_megabytes", u64::from(submit.memory_mb)),
+            ("submit_payments_deadline_margin_ms", number(submit, "REMIT_DEADLINE_MARGIN_MS")),
+            ("submit_payments_record_concurrency", number(submit, "REMIT_CONCURRENCY")),
+            ("submit_payment_queue_receive_count_max", number(submit, "REMIT_RECEIVE_COUNT_MAX")),
+            ("query_payments_memory_megabytes", u64::from(query.memory_mb)),
+            ("submit_payment_queue_retention_seconds", queue.retention.as_secs()),
+            ("submit_payment_dlq_retention_seconds", queue.dead_letter_retention.as_secs()),
         ];
         for (variable, here) in repeated {
             assert_eq!(here, default_of(variable), "{variable}");

@@ -35,7 +35,7 @@ const LEAST_MEMORY_MB: u64 = 128;
 const WARM_UP: Duration = Duration::from_secs(2);
 /// How long batches are measured in one process, at least one batch.
 const MEASURED: Duration = Duration::from_secs(2);
-/// Records in progress at once: `record_concurrency` in `infra/variables.tf`.
+/// Records in progress at once: `submit_payments_record_concurrency` in `infra/variables.tf`.
 const CONCURRENCY: usize = 128;
 /// Cold starts of each function in a round.
 const COLD_STARTS: usize = 5;

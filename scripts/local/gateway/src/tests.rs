@@ -38,7 +38,7 @@ fn document() -> String {
         ("queue_name", "submit-payment-queue"),
         ("gateway_role_arn", "arn:aws:iam::000000000000:role/gateway"),
         ("user_pool_arn", "arn:aws:cognito-idp:eu-west-2:000000000000:userpool/local"),
-        ("query_function_arn", QUERY_ARN),
+        ("query_payments_arn", QUERY_ARN),
         ("allowed_origin", ORIGIN),
     ];
     schema::document::render(schema::document::TEXT, &values).expect("every placeholder is given")
