@@ -1,28 +1,36 @@
 //! The page at `/docs`, to read the API and try it as the demo user. At `/openapi.json` is what the page
 //! shows: the client edition of the document.
 //!
-//! Swagger UI is compiled in, so the page needs no network. The page contains a token, a new one each time;
+//! Swagger UI is part of the program, as the archive of its release, so the page needs no network. The page contains a token, a new one each time;
 //! a page of another origin cannot read it.
 
-use std::sync::Arc;
+use std::io::{Cursor, Read as _};
+use std::sync::{Arc, LazyLock};
 
 use axum::Router;
+use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
-use schema::document::CLIENT_TEXT;
-use utoipa_swagger_ui::{Config, serve};
-use uuid::Uuid;
-
 use gateway::tokens::{EXPIRES_IN, Issuer, SCOPES};
+use schema::document::CLIENT_TEXT;
+use utoipa_swagger_ui_vendored::SWAGGER_UI_VENDORED;
+use uuid::Uuid;
+use zip::ZipArchive;
 
 /// The payment and the user of the document's examples.
 const EXAMPLE_PAYMENT: &str = "7d4df5ae-3f6b-4c27-9d0e-5b6c1c1f0a41";
 const EXAMPLE_USER: &str = "0b5f8f3e-52a7-4b83-8f2d-b1f5ad7a9c10";
 
+/// A file of Swagger UI: name, content type, content.
+type UiFile = (&'static str, &'static str, Bytes);
+
 /// The files of Swagger UI that the page needs.
-const FILES: [&str; 2] = ["swagger-ui.css", "swagger-ui-bundle.js"];
+static FILES: LazyLock<[UiFile; 2]> = LazyLock::new(|| {
+    [("swagger-ui.css", "text/css"), ("swagger-ui-bundle.js", "text/javascript")]
+        .map(|(name, content_type)| (name, content_type, unpacked(name)))
+});
 
 /// The page, with the word `TOKEN` where its token goes.
 const PAGE: &str = include_str!("docs.html");
@@ -60,13 +68,24 @@ async fn document(State(docs): State<Arc<Docs>>) -> impl IntoResponse {
 }
 
 async fn file(Path(name): Path<String>) -> Response {
-    let file = FILES.contains(&name.as_str()).then(|| serve(&name, Arc::new(Config::default())));
-    match file {
-        Some(Ok(Some(file))) => {
-            ([(header::CONTENT_TYPE, file.content_type)], file.bytes.into_owned()).into_response()
+    match FILES.iter().find(|(known, ..)| *known == name) {
+        Some((_, content_type, content)) => {
+            ([(header::CONTENT_TYPE, *content_type)], content.clone()).into_response()
         }
-        Some(Ok(None) | Err(_)) | None => StatusCode::NOT_FOUND.into_response(),
+        None => StatusCode::NOT_FOUND.into_response(),
     }
+}
+
+/// A file out of the archive's folder `dist`.
+fn unpacked(name: &str) -> Bytes {
+    let mut archive = ZipArchive::new(Cursor::new(SWAGGER_UI_VENDORED)).expect("a zip archive");
+    let wanted = format!("/dist/{name}");
+    let path = archive.file_names().flatten().find(|path| path.ends_with(&wanted));
+    let path = path.expect("a file of Swagger UI").into_owned();
+    let mut content = Vec::new();
+    let mut file = archive.by_name(&path).expect("the file that was found");
+    file.read_to_end(&mut content).expect("a whole archive");
+    content.into()
 }
 
 #[cfg(test)]
