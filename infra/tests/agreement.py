@@ -77,7 +77,7 @@ def document_is_rendered_as_everywhere(rendered, resources, queues):
         if alias["values"]["function_name"] not in behind_queues:
             name = re.search(r'\["([\w-]+)"\]', alias["address"]).group(1)
             values[f"{name.replace('-', '_')}_arn"] = alias["values"]["arn"]
-    render = ["cargo", "run", "--quiet", "--locked", "--package", "schema", "--example", "render", "--"]
+    render = ["cargo", "run", "--quiet", "--locked", "--example", "render", "--"]
     local = subprocess.run([*render, *(f"{name}={value}" for name, value in values.items())],
                            cwd=ROOT, capture_output=True, text=True)
     expect(local.returncode == 0, f"the local renderer: {local.stderr.strip()}")
@@ -182,7 +182,7 @@ def local_tables_are_the_deployed_ones(resources):
 
 
 def local_tables(names):
-    build = subprocess.run(["cargo", "build", "--quiet", "--locked", "--package", "local"], cwd=ROOT)
+    build = subprocess.run(["cargo", "build", "--quiet", "--locked", "--bin", "local"], cwd=ROOT)
     expect(build.returncode == 0, "the local pipeline does not build")
     folder = os.environ.get("CARGO_TARGET_DIR", ROOT / "target")
     with tempfile.TemporaryDirectory() as data:
