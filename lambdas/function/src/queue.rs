@@ -214,15 +214,22 @@ fn unsendable() -> QueueFailure {
     }
 }
 
-fn code_of<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> String {
-    let kind = match error {
+/// The service's code for an error, and never its message. Where there was no answer, words for what was in
+/// the way.
+#[must_use]
+pub fn code_of<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> String {
+    let code = match error {
         SdkError::ServiceError(_) => error.code().unwrap_or("error without a code"),
         SdkError::TimeoutError(_) => "no answer in time",
-        SdkError::DispatchFailure(_) => "not reached",
+        SdkError::DispatchFailure(failure) if failure.is_io() || failure.is_timeout() => {
+            "not reached"
+        }
+        // Without credentials or a region the SDK cannot even send the request.
+        SdkError::DispatchFailure(_) | SdkError::ConstructionFailure(_) => "request not sent",
         SdkError::ResponseError(_) => "unreadable answer",
-        _ => "request not built",
+        _ => "unknown error",
     };
-    kind.to_owned()
+    code.to_owned()
 }
 
 #[cfg(test)]
@@ -248,7 +255,8 @@ mod tests {
             (SdkError::timeout_error(canary()), "no answer in time"),
             (SdkError::dispatch_failure(ConnectorError::io(canary())), "not reached"),
             (SdkError::response_error(canary(), ()), "unreadable answer"),
-            (SdkError::construction_failure(canary()), "request not built"),
+            (SdkError::dispatch_failure(ConnectorError::user(canary())), "request not sent"),
+            (SdkError::construction_failure(canary()), "request not sent"),
         ] {
             assert_eq!(code_of(&error), code);
         }

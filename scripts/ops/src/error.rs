@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
+use function::queue::code_of;
 
 use crate::terminal::note;
 
@@ -73,22 +74,6 @@ impl Error {
     pub(crate) fn file(attempted: &'static str, path: &Path, source: std::io::Error) -> Error {
         Error::File { attempted, path: path.display().to_string(), source }
     }
-}
-
-/// The service's code for an error. Where there was no answer, words for what was in the way.
-pub(crate) fn code_of<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> String {
-    let code = match error {
-        SdkError::ServiceError(_) => error.code().unwrap_or("error without a code"),
-        SdkError::TimeoutError(_) => "no answer in time",
-        SdkError::DispatchFailure(failure) if failure.is_io() || failure.is_timeout() => {
-            "not reached"
-        }
-        // Without credentials or a region the SDK cannot even send the request.
-        SdkError::DispatchFailure(_) | SdkError::ConstructionFailure(_) => "request not sent",
-        SdkError::ResponseError(_) => "unreadable answer",
-        _ => "unknown error",
-    };
-    code.to_owned()
 }
 
 fn advice(code: &str) -> &'static str {

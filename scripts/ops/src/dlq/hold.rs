@@ -11,11 +11,12 @@ use aws_sdk_sqs::types::{
     ChangeMessageVisibilityBatchRequestEntry as Change, DeleteMessageBatchRequestEntry as Delete,
     MessageSystemAttributeName,
 };
+use function::queue::code_of;
 use futures::StreamExt;
 use tokio::task::AbortHandle;
 
 use crate::dlq::letter::Letter;
-use crate::error::{Error, code_of};
+use crate::error::Error;
 use crate::queue::{BATCH_MAX, Depth, LANES, depth};
 
 /// Messages held at once. SQS allows no more than 120,000 messages in flight.

@@ -12,6 +12,7 @@ use aws_sdk_sqs::types::{
     MessageSystemAttributeNameForSends, MessageSystemAttributeValue,
     SendMessageBatchRequestEntry as Entry,
 };
+use function::queue::code_of;
 use futures::StreamExt;
 use futures::future::join_all;
 use indicatif::ProgressBar;
@@ -23,7 +24,6 @@ use crate::dlq::hold::{Holder, LOST};
 use crate::dlq::letter::Letter;
 use crate::dlq::report::Failed;
 use crate::dlq::standing::Submitted;
-use crate::error::code_of;
 use crate::queue::{BATCH_MAX, LANES};
 use crate::terminal::{note, progress};
 
